@@ -1,0 +1,141 @@
+"""The k entries of largest magnitude, exactly, in one pass over the tensor.
+
+A strided sample tells a threshold that slightly more than k entries reach; the pass keeps those, chunk by chunk in
+cache; a partition of the few that were kept trims them to k. Of equal magnitudes the lowest index comes first. Zeros
+and denormals are never selected. Several times faster than a selection over the whole tensor, and it allocates O(k).
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors.errors import NonFiniteError
+from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.tensors import TINY, Floats, Indices
+
+DIRECT = 4096  # up to here a partition of the whole tensor is faster than sampling
+_CHUNK = 1 << 18  # entries a step of the pass: magnitudes and mask stay in cache
+_MIN_SAMPLES, _MAX_SAMPLES = 2048, 16384
+_SAMPLED_KEPT = 48  # aim at so many kept entries in the sample
+
+
+def select(values: Floats, k: int, key: int = 0) -> tuple[NDArray[np.int32], Floats]:
+    """Return indices (increasing) and values of the k largest magnitudes of n < 2**31 entries, 1 <= k <= n.
+
+    Fewer if fewer are at least the smallest normal float32. `key` moves the sample, never the result. The arrays may be
+    scratch memory of this thread, good until its next call. Raises NonFiniteError for NaN or infinity that it sees.
+    """
+    if values.size > DIRECT:
+        return _select_large(values, k, key)
+    magnitude = np.abs(values)
+    if not isfinite(magnitude.max()):
+        raise NonFiniteError(f"topk: NaN or infinity among {values.size} values")
+    keep = trim(magnitude, k)
+    return keep.astype(np.int32), values[keep]
+
+
+def trim(magnitude: Floats, k: int) -> Indices:
+    """Return the places of the k largest, in order; of equal ones the first; none below the smallest normal float32."""
+    n = magnitude.size
+    if k >= n:
+        everything: Indices = (magnitude >= TINY).nonzero()[0]
+        return everything
+    cut = _smallest(magnitude, n - k)
+    keep: Indices = (magnitude >= max(cut, TINY)).nonzero()[0]
+    if keep.size > k:  # ties at the cut: too many of them came through
+        at_cut = (magnitude[keep] == cut).nonzero()[0]
+        keep = np.delete(keep, at_cut[k - keep.size :])
+    return keep
+
+
+def _smallest(magnitude: Floats, rank: int) -> np.float32:
+    """Return the entry that `rank` others precede in increasing order.
+
+    Of a long array only the part below a bound is partitioned: candidates are few more than wanted, so it is short.
+    """
+    sample = magnitude[:: coprime_stride(magnitude.size // 1024)]
+    expected = rank * sample.size / magnitude.size
+    above = int(expected + 3 * sqrt(expected) + 3)
+    if magnitude.size > DIRECT and above < sample.size // 2:
+        below = magnitude.take((magnitude < np.partition(sample, above)[above]).nonzero()[0])
+        if below.size > rank:
+            magnitude = below
+    smallest: np.float32 = np.partition(magnitude, rank)[rank]
+    return smallest
+
+
+def coprime_stride(least: int) -> int:
+    """Round up to a stride without the factors 2, 3, 5, 7: others see only some positions of a convolution's kernel."""
+    stride = max(1, least)
+    while stride > 1 and (stride % 2 == 0 or stride % 3 == 0 or stride % 5 == 0 or stride % 7 == 0):
+        stride += 1
+    return stride
+
+
+def _select_large(values: Floats, k: int, key: int) -> tuple[NDArray[np.int32], Floats]:
+    n = values.size
+    samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
+    stride = coprime_stride(n // samples)
+    sample = np.abs(values[key % stride :: stride])
+    expected = k * sample.size / n
+    first = int(expected + 2 * sqrt(expected) + 1)  # two sigma more: a second pass is rare
+    for rank in (first, 2 * first, n):
+        threshold = TINY
+        if rank < sample.size:
+            threshold = max(TINY, np.partition(sample, sample.size - rank)[sample.size - rank])
+        if not isfinite(threshold):
+            raise NonFiniteError(f"topk: NaN or infinity among {n} values")
+        indices, kept = _scan(values, k, threshold)
+        if kept.size >= k or threshold <= TINY:
+            break
+    if kept.size > k:
+        keep = trim(np.abs(kept), k)
+        indices, kept = indices.take(keep), kept.take(keep)
+    return indices, kept
+
+
+def _places(mask: NDArray[np.bool_]) -> Indices:
+    """Return where the mask is true, as flatnonzero does, faster when that is rare; the length is a multiple of 8."""
+    words = mask.view(np.uint64)
+    hit_words = (words != 0).nonzero()[0]
+    hits = words.take(hit_words).view(np.bool_).nonzero()[0]
+    places: Indices = hit_words.take(hits >> 3)
+    places <<= 3
+    hits &= 7
+    places += hits
+    return places
+
+
+def _scan(values: Floats, k: int, threshold: np.float32) -> tuple[NDArray[np.int32], Floats]:
+    """Return all entries that reach the threshold, or, where they are many, at least the k largest of them."""
+    n = values.size
+    limit = k + max(k // 2, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
+    indices = SCRATCH.get("select indices", min(n, limit + _CHUNK), np.int32)
+    kept = SCRATCH.get("select values", min(n, limit + _CHUNK), np.float32)
+    magnitude = SCRATCH.get("select magnitude", _CHUNK, np.float32)
+    mask = SCRATCH.get("select mask", _CHUNK, np.bool_)
+    count = 0
+    for start in range(0, n, _CHUNK):
+        part = values[start : start + _CHUNK]
+        size = part.size
+        np.abs(part, out=magnitude[:size])
+        np.greater_equal(magnitude[:size], threshold, out=mask[:size])
+        padded = (size + 7) // 8 * 8
+        mask[size:padded] = False
+        hits = _places(mask[:padded])
+        end = count + hits.size
+        part.take(hits, out=kept[count:end], mode="clip")  # clip: with the default mode, numpy buffers `out`
+        np.add(hits, start, out=indices[count:end], casting="unsafe")
+        count = end
+        if count > limit and start + size < n:
+            largest = np.abs(kept[:count])
+            keep = trim(largest, k)
+            # a later tie has a higher index and loses
+            threshold = np.nextafter(largest[keep].min(), np.float32(np.inf))
+            count = keep.size
+            indices[:count] = indices.take(keep)
+            kept[:count] = kept.take(keep)
+    return indices[:count], kept[:count]

@@ -1,0 +1,55 @@
+"""Configuration: frozen, checked when made, usable without any change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import final
+
+from kimad.errors import ConfigError
+from kimad.objective import Objective, Off, Progress
+
+SOLVERS = ("lagrangian", "uniform")
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set. The defaults are meant to be kept.
+
+    Raises ConfigError for a value outside its range, NaN included.
+    """
+
+    objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
+    solver: str = "lagrangian"  # how a frontier is traced: "lagrangian", or "uniform" (one density for all layers)
+    outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
+    cold_start_bytes: int = 4 << 20  # bytes a rank may send in a step until there is a forecast
+    piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
+    refresh_steps: int = 10  # steps between two readings of the error curves
+    max_drop_steps: int = 50  # steps after which a dropped layer must be sent
+    half_life_s: float = 0.5  # s, age at which a link sample counts half
+    caution: float = 0.67  # standard deviations below the mean at which is planned (0.67 = lower quartile)
+    probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent
+    probe_bytes: int = 1 << 20  # bytes of such a probe (real gradient, never padding)
+    records: int = 1000  # StepRecords kept in memory
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, Objective):
+            raise ConfigError(f"objective is {self.objective!r}; give an Objective, such as kimad.Progress()")
+        if self.solver not in SOLVERS:
+            raise ConfigError(f"solver is {self.solver!r}; allowed: {', '.join(SOLVERS)}")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("objective", "solver"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ConfigError(f"{f.name} is {value!r}; it must be a finite number")
+            if value < 0 or (value == 0 and f.name not in ("caution", "records")):
+                raise ConfigError(f"{f.name} is {value!r}; it must be positive")
+            if isinstance(f.default, int) and value != int(value):
+                raise ConfigError(f"{f.name} is {value!r}; it must be a whole number")
+
+    def check_attachable(self) -> None:
+        """Raise ConfigError for `Off`, which means that there is no hook."""
+        if isinstance(self.objective, Off):
+            raise ConfigError("objective off means no hook: do not attach, or set state.enabled = False")

@@ -1,0 +1,165 @@
+"""The deciding half of the loop: from everyone's statistics to the next plan. Runs on rank 0.
+
+    samples -> forecast;  curves + forecast -> menu -> frontier;  objective picks a point -> plan
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors import Option
+from kimad.config import Config
+from kimad.cost import CodingCost
+from kimad.curves import SmoothedCurves
+from kimad.forecast import DecayedAverage, Forecast
+from kimad.layout import Layer
+from kimad.menu import WHOLE, Menu, MenuMaker
+from kimad.monitor import LinkSample
+from kimad.objective import Points
+from kimad.plan import FLOAT32, Plan
+from kimad.solver import ALL_SOLVERS, Choice, bucket_sums
+from kimad.solver.topup import top_up
+from kimad.statistics import OPERATORS, Statistics
+from kimad.timeline import finish_s
+
+Floats = NDArray[np.float64]
+READY_STEPS = 7  # steps whose median says when a bucket is ready: one sleeping step does not count
+
+
+@final
+@dataclass(frozen=True)
+class Decision:
+    """A plan and why."""
+
+    plan: Plan
+    predicted: dict[str, float]  # seconds: step_s, compute_s, link_s, coding_s; and the relative squared error
+    gap: float | None
+    solve_s: float
+
+
+@final
+class Planner:
+    """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver."""
+
+    def __init__(self, config: Config, layers: Sequence[Layer], world_size: int) -> None:
+        self._config = config
+        self._layers = list(layers)
+        self._world_size = world_size
+        self._solver = ALL_SOLVERS[config.solver]
+        self._links = [DecayedAverage(config.half_life_s, config.caution) for _ in range(world_size)]
+        self._curves = SmoothedCurves([layer.numel for layer in layers])
+        self._coding = CodingCost()
+        self._buckets: tuple[tuple[Layer, ...], ...] = ()
+        self._maker: MenuMaker | None = None
+        self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
+        self._dropped = dict.fromkeys((layer.name for layer in layers), 0)
+
+    def observe_links(self, samples: Sequence[LinkSample | None]) -> None:
+        """Take in one sample a rank."""
+        for link, sample in zip(self._links, samples, strict=True):
+            if sample is not None:
+                link.update(sample)
+
+    def observe_curves(self, energy: Floats) -> None:
+        """Take in a reading of the kept energies, (layers, densities), summed over ranks."""
+        self._curves.update(energy)
+
+    def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Sequence[Statistics]) -> None:
+        """Take in when buckets were ready and what coding took; the slowest rank counts."""
+        if buckets != self._buckets:
+            self._buckets, self._maker = buckets, None
+            self._ready_s.clear()
+        self._ready_s.append(np.max([s.ready_s for s in everyone], axis=0))
+        for i, operator in enumerate(OPERATORS):
+            slowest = max(everyone, key=lambda s, i=i: float(s.measured_s[i]))  # type: ignore[misc]
+            self._coding.update(operator, float(slowest.expected_s[i]), float(slowest.measured_s[i]))
+
+    def forecast(self, now_s: float) -> Forecast | None:
+        """The forecast of the slowest rank's link, or None until every link has been measured."""
+        each = [link.forecast(now_s) for link in self._links]
+        known = [f for f in each if f is not None]
+        return min(known, key=lambda f: f.low_bps) if len(known) == len(each) else None
+
+    def decide(self, current: Plan, now_s: float) -> Decision:
+        """The plan of the step after `current`'s. Until link and gradients have been measured: the same plan."""
+        step = current.step + 1
+        forecast = self.forecast(now_s)
+        if forecast is None or not self._curves.ready:
+            return Decision(replace(current, step=step), {}, None, 0.0)
+        began_s = time.perf_counter()
+        if self._maker is None:
+            self._maker = MenuMaker(self._buckets, self._world_size)
+        menu = self._menu(self._maker, forecast)
+        choice, points = self._choose(menu, forecast)
+        plan = Plan(step, self._options(self._maker, choice))
+        for name, option in plan.options.items():
+            self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
+        gap = None
+        if choice.bound > 0 and np.isfinite(choice.bound):
+            gap = (choice.error - choice.bound) / choice.bound
+        return Decision(plan, points, gap, time.perf_counter() - began_s)
+
+    def _menu(self, maker: MenuMaker, forecast: Forecast) -> Menu:
+        by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
+        must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
+        return maker.make(forecast.low_bps, self._coding, [by_name[la.name] for la in maker.layers], must_send)
+
+    def _choose(self, menu: Menu, forecast: Forecast) -> tuple[Choice, dict[str, float]]:
+        objective, solver = self._config.objective, self._solver
+        choices = solver.frontier(menu)
+        i = objective.pick(self._points(menu, choices))
+        choices = solver.between(menu, choices[max(0, i - 1)], choices[min(len(choices) - 1, i + 1)])
+        points = self._points(menu, choices)
+        i = objective.pick(points)
+        choice, step_s = choices[i], float(points.step_s[i])
+        target_s = objective.target_s(points.compute_s)
+        if target_s is not None and target_s > step_s:
+            choice, step_s = self._spend(menu, choice, target_s - step_s), target_s
+        if forecast.age_s > self._config.probe_after_s:
+            probe_s = 8 * self._config.probe_bytes / forecast.mean_bps
+            if choice.cost_s < probe_s:
+                choice = solver.solve(menu, probe_s)
+        link_s, coding_s = bucket_sums(menu, choice)
+        return choice, {
+            "step_s": step_s,
+            "compute_s": points.compute_s,
+            "link_s": float(link_s.sum()),
+            "coding_s": float(coding_s.sum()),
+            "error": choice.error / menu.total if menu.total > 0 else 0.0,
+        }
+
+    def _points(self, menu: Menu, choices: Sequence[Choice]) -> Points:
+        ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
+        sums = [bucket_sums(menu, choice) for choice in choices]
+        step_s = finish_s(ready_s, np.array([s[0] for s in sums]), np.array([s[1] for s in sums]))
+        return Points(
+            step_s=step_s,
+            cost_s=np.array([c.cost_s for c in choices]),
+            error=np.array([c.error for c in choices]) / max(menu.total, 1e-300),
+            compute_s=float(ready_s[-1]),
+        )
+
+    @staticmethod
+    def _spend(menu: Menu, choice: Choice, slack_s: float) -> Choice:
+        """A step grows by at most what its buckets grow, so this much more may be sent."""
+        budget_s = choice.cost_s + slack_s
+        bound = choice.error - choice.price * slack_s if choice.price > 0 else float("-inf")
+        return top_up(menu, choice, budget_s, bound)
+
+    def _options(self, maker: MenuMaker, choice: Choice) -> dict[str, Option]:
+        """Options by layer name, in the model's order; a layer that no bucket carries is nobody's business."""
+        options = dict.fromkeys((layer.name for layer in self._layers), FLOAT32)
+        in_bucket = np.searchsorted(maker.starts, np.arange(len(maker.layers)), side="right") - 1
+        for i, layer in enumerate(maker.layers):
+            way = int(choice.whole[in_bucket[i]])
+            option = WHOLE[way] if way >= 0 else maker.options[i][int(choice.column[i])]
+            options[layer.name] = replace(option, k=int(choice.k[i])) if option.k else option
+        return options

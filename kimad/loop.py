@@ -1,0 +1,211 @@
+"""The loop of one model: buckets in, averaged gradients out; then statistics, decision and the next plan.
+
+Everything here but `submit` runs in the executor's thread, so nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from kimad.agreement import Agreement
+from kimad.config import Config
+from kimad.curves import DENSITIES
+from kimad.decide import Decision, Planner
+from kimad.errors import ExchangeError, KimadError, PeerError
+from kimad.exchange import Bucket, Exchange
+from kimad.failure import FailureBoard, Store
+from kimad.group import Group
+from kimad.layout import Layer
+from kimad.monitor import LinkSample, link_samples
+from kimad.objective import Fixed
+from kimad.plan import Plan, all_reduce_bytes, cold_start_plan, fixed_plan
+from kimad.record import LinkRecord, Sink, StepRecord, layer_records
+from kimad.residual import Residual
+from kimad.statistics import Statistics, StepLog
+
+
+@final
+class Loop:
+    """Owns the plan in force, the residual, and the conversation with the other ranks."""
+
+    def __init__(self, config: Config, layers: Sequence[Layer], group: Group, store: Store, sinks: list[Sink]):
+        self._config = config
+        self._layers = list(layers)
+        self._names = [layer.name for layer in layers]
+        self._sinks = sinks
+        self.rank, self.world_size = group.rank(), group.size()
+        self.residual = Residual()
+        self.records: deque[StepRecord] = deque(maxlen=config.records)
+        self.failure: KimadError | None = None
+        self.board = FailureBoard(store, group.rank(), group.size())
+        self.plan = self._first_plan()
+        self._exchange = Exchange(group, self.residual, config.piece_bytes)
+        self._agreement = Agreement(group)
+        self._agreement.check_layers(self._layers)
+        self._agreement.confirm(self.plan, self._layers)
+        self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
+        self._decision = Decision(self.plan, {}, None, 0.0)
+        self._read_curves = config.objective.adaptive
+        self._log = StepLog(time.monotonic())
+        self._buckets: list[Bucket] = []
+
+    def _first_plan(self) -> Plan:
+        objective = self._config.objective
+        if isinstance(objective, Fixed):
+            return fixed_plan(self._layers, objective)
+        return cold_start_plan(self._layers, self._config.cold_start_bytes, self.world_size)
+
+    def begin_step(self, start_s: float) -> None:
+        """Called before the first bucket of a step; `start_s` is when the step began."""
+        self._log = StepLog(start_s)
+        self._buckets = []
+
+    def coding_s(self) -> float:
+        """Seconds of coding so far in this step; may be read from any thread."""
+        return self._log.encode_s + self._log.decode_s
+
+    def average(self, bucket: Bucket, ready_s: float) -> None:
+        """Average one bucket. An error is kept in `failure`; the buffer then holds anything."""
+        if self.failure is not None:
+            return
+        try:
+            self._log.ready_s.append(ready_s)
+            self._buckets.append(bucket)
+            self._exchange.average(bucket, self.plan, self._log, self._read_curves)
+            self._log.end_s = time.monotonic()
+        except BaseException as error:  # an open future would hang backward for ever
+            self.fail(error, self._exchange.place)
+
+    def average_plainly(self, bucket: Bucket) -> None:
+        """Plain all-reduce, nothing recorded: what a disabled State does."""
+        if self.failure is not None:
+            return
+        try:
+            self._exchange.average_plainly(bucket.buffer)
+        except BaseException as error:
+            self.fail(error, f"bucket {bucket.index}")
+
+    def end_step(self, unused: set[str]) -> None:
+        """After the last bucket: everyone's statistics, the residual settled, the next plan agreed.
+
+        unused: layers that had no part in this rank's loss.
+        """
+        if self.failure is not None:
+            return
+        try:
+            self._log.unused = unused
+            self._end_step()
+        except BaseException as error:
+            self.fail(error, "agreement")
+
+    def _end_step(self) -> None:
+        log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
+        residual_square = self.residual.squared_norm()
+        everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square))
+        void = any(s.nonfinite for s in everyone)
+        nowhere = np.logical_and.reduce([s.unused for s in everyone])
+        self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
+        table = self._gather_curves(log) if self._read_curves else None
+        first = self.plan.step == 0  # connections are new and buckets are not final: this step measures nothing
+        samples: list[LinkSample | None] = [None] * self.world_size
+        if not first and not void:
+            samples = link_samples(log.end_s, [s.received for s in everyone], [s.collective for s in everyone])
+        if self._planner is not None:
+            self._planner.observe_links(samples)
+            if not void:
+                self._planner.observe_step(buckets, everyone)
+                if table is not None:
+                    self._planner.observe_curves(table)
+        done, explained = self.plan, self._decision
+        self._next_plan(log.end_s)
+        due = self.plan.step % self._config.refresh_steps == 0 or self.plan.step < 3
+        self._read_curves = self._config.objective.adaptive and (due or (void and table is not None))
+        self._record(done, explained, samples, everyone, residual_square, void)
+        self._agreement.bytes = 0
+
+    def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        nothing = np.zeros(len(DENSITIES))
+        return self._agreement.sum(np.stack([log.energy.get(name, nothing) for name in self._names]))
+
+    def _next_plan(self, now_s: float) -> None:
+        if not self._config.objective.adaptive:
+            self.plan = replace(self.plan, step=self.plan.step + 1)
+            return
+        if self._planner is not None:
+            self._decision = self._planner.decide(self.plan, now_s)
+        self.plan = self._agreement.share(self._decision.plan if self._planner else None, self._layers)
+        self._agreement.confirm(self.plan, self._layers)
+
+    def _record(
+        self, plan: Plan, decision: Decision, samples: Sequence[LinkSample | None], everyone: Sequence[Statistics],
+        residual_square: float, void: bool,
+    ) -> None:  # fmt: skip
+        log = self._log
+        forecast = self._planner.forecast(log.end_s) if self._planner else None
+        known = [s for s in samples if s is not None]
+        least = min(known, key=lambda s: s.bytes) if known else None
+        compute_s = log.ready_s[-1]
+        record = StepRecord(
+            step=plan.step,
+            time_s=log.end_s,
+            objective=str(self._config.objective),
+            wire_bytes=log.wire_bytes,
+            control_bytes=self._agreement.bytes,
+            dense_bytes=sum(
+                all_reduce_bytes(b.buffer.numel() * b.buffer.element_size(), self.world_size) for b in self._buckets
+            ),
+            void=void,
+            layers=layer_records(self._layers, plan),
+            link=LinkRecord(
+                mean_bps=forecast.mean_bps if forecast else None,
+                low_bps=forecast.low_bps if forecast else None,
+                spread=forecast.spread if forecast else None,
+                samples_bps=tuple(s.bps if s else None for s in samples),
+                bytes=least.bytes if least else 0,
+                busy_s=least.busy_s if least else 0.0,
+            ),
+            measured={
+                "step_s": log.end_s - log.start_s,
+                "compute_s": compute_s,
+                "wait_s": log.end_s - log.start_s - compute_s,
+                "encode_s": log.encode_s,
+                "wire_s": log.wire_s,
+                "decode_s": log.decode_s,
+                "solve_s": self._decision.solve_s,
+            },
+            predicted=decision.predicted,
+            residual_norm=residual_square**0.5,
+            gap=decision.gap,
+        )
+        self.records.append(record)
+        for sink in self._sinks:
+            sink.log(record)
+
+    def fail(self, error: BaseException, place: str) -> None:
+        """Keep the error that ends this run, tell the other ranks, and close the group."""
+        if self.failure is not None:
+            return
+        step = self.plan.step
+        lost = isinstance(error, RuntimeError) and not isinstance(error, KimadError)  # torch's: a peer or the network
+        reported = self.board.read() if lost else None
+        if reported is not None:
+            self.failure = PeerError(reported)
+        else:
+            self.board.report(step, place, error)
+            kind = type(error) if isinstance(error, KimadError) else ExchangeError
+            self.failure = kind(f"rank {self.rank} failed at step {step}, {place}: {type(error).__name__}: {error}")
+        self.failure.__cause__ = error
+        traceback.clear_frames(error.__traceback__)  # they hold the group, which must go for its connections to close
+        self.close_group()
+
+    def close_group(self) -> None:
+        """Let go of this model's own process group: its connections close, and peers in a collective see it at once."""
+        self._exchange.close()
+        self._agreement.close()

@@ -1,0 +1,142 @@
+"""The menu: for every layer all ways to send it, with seconds and squared error of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors import ALL_COMPRESSORS, Option, compressor, wire_bytes
+from kimad.cost import CodingCost, start_s
+from kimad.curves import DENSITIES, Curve
+from kimad.layout import Layer
+from kimad.plan import BFLOAT16, FLOAT32, all_reduce_bytes
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SPARSE_VALUES = ("log4", "int8")  # value codes worth offering; others cost more for the same error
+MIN_SPARSE_NUMEL = 1024  # smaller layers go whole or not at all: choosing among their entries does not pay
+WHOLE = (FLOAT32, BFLOAT16)  # what a whole bucket can travel as, by all-reduce
+
+
+@final
+@dataclass(frozen=True)
+class Column:
+    """One way to send, the same for every layer."""
+
+    operator: str
+    values: str = ""
+    density: float = 0.0  # sparse operators alone
+
+
+def columns() -> tuple[Column, ...]:
+    """All columns; those of one sparse family stand together, by rising density."""
+    out: list[Column] = []
+    for c in ALL_COMPRESSORS:
+        if c.sparse:
+            out += [Column(c.name, v, float(d)) for v in SPARSE_VALUES if v in c.value_codes for d in DENSITIES]
+        else:
+            out.append(Column(c.name))
+    return tuple(out)
+
+
+@final
+@dataclass(frozen=True)
+class Menu:
+    """What the solver chooses from. L layers in bucket order, K columns, B buckets, A ways for a whole bucket."""
+
+    link_s: Floats  # (L, K) seconds on the link
+    coding_s: Floats  # (L, K) seconds of encoding and decoding
+    error: Floats  # (L, K) squared error; inf where a column is not allowed
+    k: Ints  # (L, K) kept entries, 0 for dense operators
+    starts: Ints  # (B,) first layer of each bucket
+    whole_link_s: Floats  # (B, A)
+    whole_coding_s: Floats  # (B, A)
+    whole_error: Floats  # (B, A)
+    total: float  # squared norm of everything owed
+    next_column: Ints  # (K,) the column with the next density of the same family, or -1
+    dense: NDArray[np.bool_]  # (K,) columns that carry every entry
+
+    @property
+    def cost_s(self) -> Floats:
+        """(L, K) seconds of coding and sending."""
+        return self.link_s + self.coding_s
+
+
+@final
+class MenuMaker:
+    """Knows the sizes, which never change; makes a Menu from a rate and the curves."""
+
+    def __init__(self, buckets: Sequence[Sequence[Layer]], world_size: int) -> None:
+        self.layers = [layer for bucket in buckets for layer in bucket]
+        self.columns = columns()
+        self._world_size = world_size
+        counts = [len(bucket) for bucket in buckets]
+        self.starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+        self.options = [[self._option(layer, column) for column in self.columns] for layer in self.layers]
+        self._wire = np.array(
+            [[wire_bytes(la.shape, o) for o in row] for la, row in zip(self.layers, self.options, strict=True)],
+            np.float64,
+        )
+        self._k = np.array([[o.k for o in row] for row in self.options], np.int64)
+        self._start_s = np.array(
+            [[start_s(o, la.numel) for o in row] for la, row in zip(self.layers, self.options, strict=True)]
+        )
+        small = np.array([layer.numel < MIN_SPARSE_NUMEL for layer in self.layers])
+        sparse = np.array([c.density > 0 for c in self.columns])
+        self._banned = small[:, None] & sparse[None, :]
+        self._drop = np.array([c.operator == "drop" for c in self.columns])
+        self._dense = ~sparse & ~self._drop
+        follows = [a.operator == b.operator and b.density > a.density > 0 and a.values == b.values
+                   for a, b in zip(self.columns, self.columns[1:], strict=False)]  # fmt: skip
+        self._next = np.array([j + 1 if f else -1 for j, f in enumerate([*follows, False])], np.int64)
+        numel = [sum(layer.numel for layer in bucket) for bucket in buckets]
+        self._whole_wire = np.array([[all_reduce_bytes(n * b, world_size) for b in (4, 2)] for n in numel], np.float64)
+        bf16_s = [start_s(BFLOAT16, n) for n in numel]
+        self._whole_start_s = np.array([[0.0, s] for s in bf16_s])
+
+    @staticmethod
+    def _option(layer: Layer, column: Column) -> Option:
+        if column.density > 0:
+            return Option(column.operator, int(np.ceil(column.density * layer.numel)), column.values)
+        return Option(column.operator)
+
+    def link_s(self, wire: float, bps: float) -> float:
+        """Seconds that a frame of `wire` bytes takes to reach every other rank."""
+        return (self._world_size - 1) * wire * 8 / bps
+
+    def make(self, bps: float, coding: CodingCost, curves: Sequence[Curve], must_send: Sequence[bool]) -> Menu:
+        """The menu at a link rate in bit/s; layers in `must_send` may not be dropped."""
+        factor = np.array([coding.factor[c.operator] for c in self.columns])
+        error = np.where(self._banned, np.inf, self._errors(curves))
+        error[np.ix_(np.asarray(must_send, bool), self._drop)] = np.inf
+        total = np.array([c.total for c in curves])
+        bfloat16 = float(compressor("bfloat16").errors(np.array([1]), "", Curve(1, np.ones(len(DENSITIES))))[0])
+        whole_error = np.add.reduceat(total, self.starts)[:, None] * np.array([0.0, bfloat16])
+        return Menu(
+            link_s=(self._world_size - 1) * self._wire * (8 / bps),
+            coding_s=self._start_s * factor,
+            error=error,
+            k=self._k,
+            starts=self.starts,
+            whole_link_s=self._whole_wire * (8 / bps),
+            whole_coding_s=self._whole_start_s * np.array([1.0, coding.factor["bfloat16"]]),
+            whole_error=whole_error,
+            total=float(total.sum()),
+            next_column=self._next,
+            dense=self._dense,
+        )
+
+    def _errors(self, curves: Sequence[Curve]) -> Floats:
+        error = np.empty(self._wire.shape)
+        families: dict[tuple[str, str], list[int]] = {}
+        for j, column in enumerate(self.columns):
+            families.setdefault((column.operator, column.values), []).append(j)
+        for i, curve in enumerate(curves):
+            for (operator, values), where in families.items():
+                error[i, where] = compressor(operator).errors(self._k[i, where], values, curve)
+        return error

@@ -1,0 +1,125 @@
+"""A plan: one option a layer, with its fixed-size message and its digest."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from kimad.compressors import Option, compressor, compressor_by_code, wire_bytes
+from kimad.errors import AgreementError
+from kimad.layout import Layer, Slot, digest
+from kimad.objective import Fixed
+
+FLOAT32 = Option("float32")
+BFLOAT16 = Option("bfloat16")
+DROP = Option("drop")
+
+HEAD = struct.Struct("<qI")  # step, number of layers
+ENTRY = struct.Struct("<BBI")  # operator, value code, k
+BUCKET_HEADER_BYTES = 16  # what the frames of one bucket have in front of them
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """One option for each layer, from `step` on."""
+
+    step: int
+    options: Mapping[str, Option]  # by layer name
+
+    def mode(self, slots: Sequence[Slot]) -> str:
+        """How a bucket travels: "float32" and "bfloat16" by all-reduce, anything else as "frames"."""
+        operators = {self.options[slot.layer.name].operator for slot in slots}
+        return operators.pop() if operators in ({"float32"}, {"bfloat16"}) else "frames"
+
+    def frame_bytes(self, slots: Sequence[Slot]) -> int:
+        """Bytes of one rank's frames for a bucket, header included (mode "frames")."""
+        return BUCKET_HEADER_BYTES + sum(wire_bytes(s.layer.shape, self.options[s.layer.name]) for s in slots)
+
+    def wire_bytes(self, slots: Sequence[Slot], world_size: int) -> int:
+        """Bytes that one rank sends for a bucket: (N-1) frames, or 2(N-1)/N buffers by all-reduce."""
+        mode = self.mode(slots)
+        if mode == "frames":
+            return (world_size - 1) * self.frame_bytes(slots)
+        return all_reduce_bytes(sum(s.layer.numel for s in slots) * (4 if mode == "float32" else 2), world_size)
+
+    def digest(self) -> int:
+        """64-bit digest of step and options."""
+        return digest([self.step, *(f"{name} {option}" for name, option in self.options.items())])
+
+    def layer_digests(self) -> list[int]:
+        """One digest a layer, in order: tells which layer ranks disagree about."""
+        return [digest([name, option]) for name, option in self.options.items()]
+
+    def to_message(self) -> bytes:
+        """Fixed-size form: 12 bytes, and 6 a layer."""
+        parts = [HEAD.pack(self.step, len(self.options))]
+        for option in self.options.values():
+            op = compressor(option.operator)
+            parts.append(ENTRY.pack(op.code, op.value_codes.index(option.values), option.k))
+        return b"".join(parts)
+
+    @staticmethod
+    def message_bytes(layers: int) -> int:
+        """Size of `to_message` for a number of layers."""
+        return HEAD.size + layers * ENTRY.size
+
+    @staticmethod
+    def from_message(message: bytes, layers: Sequence[Layer]) -> Plan:
+        """Inverse of `to_message`. Raises AgreementError for a message that is not a plan of these layers."""
+        step, count = HEAD.unpack_from(message)
+        if count != len(layers) or len(message) != Plan.message_bytes(count):
+            raise AgreementError(f"the plan received has {count} layers; this rank's model has {len(layers)}")
+        options = {}
+        for layer, (code, values, k) in zip(layers, ENTRY.iter_unpack(message[HEAD.size :]), strict=True):
+            op = compressor_by_code(code)
+            if values >= len(op.value_codes) or k > layer.numel:
+                raise AgreementError(f"the plan received for layer {layer.name} is not possible: {op.name}, k = {k}")
+            options[layer.name] = Option(op.name, k, op.value_codes[values])
+        return Plan(step, options)
+
+
+def all_reduce_bytes(buffer_bytes: int, world_size: int) -> int:
+    """Bytes that a rank sends in a ring all-reduce of a buffer: 2(N-1)/N of it."""
+    return 2 * (world_size - 1) * buffer_bytes // world_size
+
+
+def fixed_plan(layers: Iterable[Layer], fixed: Fixed, step: int = 0) -> Plan:
+    """The plan of a pinned option: density d keeps ceil(d n) entries of every layer."""
+    sparse = compressor(fixed.operator).sparse
+    return Plan(
+        step,
+        {
+            layer.name: Option(fixed.operator, _kept(layer, fixed.density), fixed.values)
+            if sparse
+            else Option(fixed.operator)
+            for layer in layers
+        },
+    )
+
+
+def _kept(layer: Layer, density: float) -> int:
+    return min(layer.numel, max(1, -int(-density * layer.numel // 1)))
+
+
+def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int) -> Plan:
+    """The plan of the steps before there is a forecast: the densest within the budget, equal density for all layers.
+
+    Everything in float32 if that fits; otherwise small layers in bfloat16 and the others by top-k.
+    """
+    plan = Plan(0, {layer.name: FLOAT32 for layer in layers})
+    if all_reduce_bytes(sum(4 * layer.numel for layer in layers), world_size) <= budget_bytes:
+        return plan
+    density = 0.5
+    while density > 1e-6:
+        options = {
+            layer.name: BFLOAT16 if layer.numel <= 256 else Option("topk", _kept(layer, density), "log4")
+            for layer in layers
+        }
+        size = sum(wire_bytes(layer.shape, options[layer.name]) + BUCKET_HEADER_BYTES for layer in layers)
+        if size * (world_size - 1) <= budget_bytes:
+            return Plan(0, options)
+        density *= 0.8
+    return Plan(0, {layer.name: DROP for layer in layers})

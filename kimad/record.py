@@ -1,0 +1,80 @@
+"""The record of a step: the single stream that every sink reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Protocol, final
+
+from kimad.layout import Layer
+from kimad.plan import Plan
+
+
+@final
+@dataclass(frozen=True)
+class LayerRecord:
+    """How one layer went."""
+
+    name: str
+    codec: str  # operator, and value code if it has one
+    density: float  # kept share of the entries, 1 for dense operators, 0 for dropped layers
+
+
+@final
+@dataclass(frozen=True)
+class LinkRecord:
+    """What is known of the link. Rates in bit/s; None while nothing is known."""
+
+    mean_bps: float | None = None  # forecast of the slowest rank
+    low_bps: float | None = None  # its low quantile, which is planned on
+    spread: float | None = None  # standard deviation over mean
+    samples_bps: tuple[float | None, ...] = ()  # this step's sample of each rank
+    bytes: int = 0  # behind the smallest of these samples
+    busy_s: float = 0.0  # seconds of transfers behind it
+
+
+@final
+@dataclass(frozen=True)
+class StepRecord:
+    """One step on one rank."""
+
+    step: int
+    time_s: float  # monotonic clock, at the end of the step
+    objective: str
+    wire_bytes: int  # sent by this rank in frames and all-reduces
+    control_bytes: int  # sent by this rank to agree on the plan
+    dense_bytes: int  # what plain DDP would have sent
+    void: bool  # some rank's gradient was not finite
+    layers: tuple[LayerRecord, ...]
+    link: LinkRecord
+    measured: dict[str, float]  # seconds: step_s, compute_s, wait_s, encode_s, wire_s, decode_s, solve_s
+    predicted: dict[str, float] = field(default_factory=dict)  # seconds; empty where this rank does not decide
+    residual_norm: float = 0.0
+    gap: float | None = None  # (squared error - dual bound) / dual bound of the plan in force
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers, texts, lists and dicts."""
+        return dataclasses.asdict(self)
+
+
+class Sink(Protocol):
+    """Where StepRecords go."""
+
+    def log(self, record: StepRecord) -> None:
+        """Take in a record; called in the executor's thread."""
+
+    def close(self) -> None:
+        """No more records follow."""
+
+
+def layer_records(layers: list[Layer], plan: Plan) -> tuple[LayerRecord, ...]:
+    """What a plan does with each layer."""
+    out = []
+    for layer in layers:
+        option = plan.options[layer.name]
+        if option.values:
+            codec, density = f"{option.operator}:{option.values}", option.k / max(1, layer.numel)
+        else:
+            codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0
+        out.append(LayerRecord(layer.name, codec, density))
+    return tuple(out)

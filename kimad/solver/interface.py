@@ -1,0 +1,57 @@
+"""What a solver offers: solve(menu, budget) and the frontier of cost against error."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.menu import Menu
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@final
+@dataclass(frozen=True)
+class Choice:
+    """One plan of a menu, as column numbers."""
+
+    column: Ints  # (L,) column of each layer
+    whole: Ints  # (B,) way of a bucket that travels whole, by all-reduce; -1 where its layers go in frames
+    k: Ints  # (L,) kept entries; may lie between those of the columns
+    cost_s: float  # seconds of coding and sending
+    error: float  # squared error
+    price: float  # squared error per second at which this is the best choice; nan if not known
+    bound: float  # no choice of this menu that costs as much has a smaller squared error; -inf if not known
+
+
+class Solver(ABC):
+    """Traces the frontier of a menu."""
+
+    @abstractmethod
+    def frontier(self, menu: Menu) -> list[Choice]:
+        """Choices from cheap to dear, over the whole range."""
+
+    @abstractmethod
+    def between(self, menu: Menu, cheap: Choice, dear: Choice) -> list[Choice]:
+        """A finer piece of the frontier, both ends included."""
+
+    @abstractmethod
+    def solve(self, menu: Menu, budget_s: float) -> Choice:
+        """A choice with cost_s <= budget_s (the cheapest one if none is) and an error as small as can be found."""
+
+
+def bucket_sums(menu: Menu, choice: Choice) -> tuple[Floats, Floats]:
+    """(B,) seconds on the link and (B,) seconds of coding of each bucket."""
+    rows = np.arange(len(choice.column))
+    link_s = np.add.reduceat(menu.link_s[rows, choice.column], menu.starts)
+    coding_s = np.add.reduceat(menu.coding_s[rows, choice.column], menu.starts)
+    travels = choice.whole >= 0
+    where = np.arange(len(menu.starts))
+    link_s = np.where(travels, menu.whole_link_s[where, choice.whole], link_s)
+    coding_s = np.where(travels, menu.whole_coding_s[where, choice.whole], coding_s)
+    return link_s, coding_s

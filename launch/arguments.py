@@ -1,0 +1,139 @@
+"""The command lines of `run` and `emulate`: torchrun's own options, and ours. Everything is checked here, first."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, final
+
+from kimad import parse_objective
+from kimad.launch.errors import UsageError
+from kimad.launch.job import CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME
+from kimad.naming import FORMS
+from kimad.trace import LINK_FORMS, parse_link
+
+
+@final
+class _Parser(argparse.ArgumentParser):
+    """Raises its complaints instead of printing them with the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("training_script, training_script_args", "SCRIPT, or -m MODULE")
+        raise UsageError(f"{message}; see kimad {self.prog.split()[-1]} --help")
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """torchrun's parser with the options that `run` and `emulate` share."""
+    from torch.distributed.run import get_args_parser
+
+    parser = _Parser(
+        prog=f"kimad {command}",
+        parents=[get_args_parser()],
+        add_help=False,
+        description="All options of torchrun hold; Kimad's own are listed last. Options stand before the script.",
+    )
+    group = parser.add_argument_group("Kimad")
+    group.add_argument(
+        "--objective", default=os.environ.get("KIMAD_OBJECTIVE", "progress"), metavar="NAME", help=f"{FORMS} (progress)"
+    )
+    group.add_argument("--out", type=Path, metavar="DIR", help="run folder: records, configuration, summary; new")
+    return parser
+
+
+def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> None:
+    """The options that `emulate` has beyond `run`."""
+    group = parser.add_argument_group("Emulation")
+    group.add_argument("-n", "--ranks", type=int, required=True, metavar="N", help="processes, all on this machine")
+    group.add_argument("--link", required=True, metavar="SPEC", help=f"{LINK_FORMS}, in Mbit/s and seconds")
+    group.add_argument("--backend", default="pace", metavar="NAME", help=f"{', '.join(backends)} (pace)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what both commands share, before anything is created.
+
+    Raises:
+        UsageError: with what was given and what is allowed.
+        ConfigError: for the objective.
+    """
+    parse_objective(args.objective)
+    _check_torchrun(args)
+    _check_program(args)
+    if args.out is not None:
+        _check_out(args.out, single_node=args.nnodes in ("1", "1:1"))
+
+
+def check_emulation(args: argparse.Namespace, backends: Sequence[str]) -> None:
+    """Check what `emulate` has beyond `run`.
+
+    Raises:
+        UsageError: with what was given and what is allowed.
+        LinkError: for the link.
+    """
+    parse_link(args.link)
+    if args.ranks < 1:
+        raise UsageError(f"-n is {args.ranks}; it must be 1 or more")
+    if args.backend not in backends:
+        raise UsageError(f"backend {args.backend!r} is not known; allowed: {', '.join(backends)}")
+    if args.nproc_per_node not in ("1", str(args.ranks)):
+        raise UsageError(f"--nproc-per-node is {args.nproc_per_node}, -n is {args.ranks}; give -n alone")
+    if args.nnodes not in ("1", "1:1"):
+        raise UsageError(f"--nnodes is {args.nnodes}; an emulated run is on this machine alone, leave it out")
+
+
+def _check_torchrun(args: argparse.Namespace) -> None:
+    from torch.distributed.elastic.multiprocessing import Std
+    from torch.distributed.run import determine_local_world_size, parse_min_max_nnodes
+
+    for flag in ("no_python", "run_path"):
+        if getattr(args, flag):
+            option = "--" + flag.replace("_", "-")
+            raise UsageError(f"{option} is given; Kimad runs Python scripts and modules (-m) only, leave it out")
+    try:
+        ranks = determine_local_world_size(args.nproc_per_node)
+    except ValueError as error:
+        raise UsageError(f"--nproc-per-node is {args.nproc_per_node!r}: {error}") from error
+    if ranks < 1:
+        raise UsageError(f"--nproc-per-node is {args.nproc_per_node!r}; it must be 1 or more")
+    try:
+        low, high = parse_min_max_nnodes(args.nnodes)
+    except (ValueError, RuntimeError):
+        low, high = 0, 0
+    if not 0 < low <= high:
+        raise UsageError(f"--nnodes is {args.nnodes!r}; allowed: N or MIN:MAX, 1 or more")
+    for option in ("redirects", "tee"):
+        try:
+            Std.from_str(getattr(args, option))
+        except ValueError as error:
+            raise UsageError(f"--{option} is {getattr(args, option)!r}: {error}") from error
+
+
+def _check_program(args: argparse.Namespace) -> None:
+    script = args.training_script
+    if args.module:
+        top = script.partition(".")[0]
+        if importlib.machinery.PathFinder.find_spec(top, [os.getcwd(), *sys.path]) is None:
+            raise UsageError(f"module {script!r} is not found; it must be importable from the current folder")
+        return
+    path = Path(script)
+    if path.is_dir():
+        path = path / "__main__.py"
+    if not path.is_file():
+        raise UsageError(f"script {script!r} does not exist; give the path of a Python script, or -m MODULE")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"script {script!r} cannot be read; check its permissions")
+
+
+def _check_out(out: Path, *, single_node: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {str(out)!r} is a file; give a folder that is new or empty")
+    if single_node and any((out / name).exists() for name in (CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME)):
+        raise UsageError(f"--out {str(out)!r} holds a run already; give a folder that is new or empty")
+    above = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise UsageError(f"--out {str(out)!r} lies below {str(above)!r}, which is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {str(out)!r} cannot be written; give another folder")

@@ -1,0 +1,13 @@
+"""What can go wrong before and after the workers run."""
+
+from __future__ import annotations
+
+from kimad.errors import KimadError
+
+
+class UsageError(KimadError, ValueError):
+    """Bad input on the command line: one line; the command ends with exit code 2 and has written nothing."""
+
+
+class ShapingError(KimadError):
+    """The link was not shaped as asked; figures of the run mean nothing."""

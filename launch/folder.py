@@ -1,0 +1,94 @@
+"""The run folder: where a run leaves what it found; a temporary one where nobody asked for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import kimad
+from kimad.launch.errors import UsageError
+from kimad.launch.job import SUMMARY_NAME, Job
+from kimad.launch.process import Ending
+from kimad.launch.report import RankReport
+from kimad.launch.summary import Summary
+
+
+@contextmanager
+def run_folder(out: Path | None) -> Iterator[Path]:
+    """The folder, made if need be. Without `out` it is gone afterwards. Raises UsageError if it cannot be made."""
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {str(out)!r} cannot be made: {error.strerror}; give another folder") from error
+        yield out.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="kimad-") as folder:
+            yield Path(folder)
+
+
+def make_job(args: argparse.Namespace, *, link: str | None = None, backend: str | None = None) -> Job:
+    """The job that a checked command line describes."""
+    from torch.distributed.run import determine_local_world_size, parse_min_max_nnodes
+
+    low, high = parse_min_max_nnodes(args.nnodes)
+    ranks = low * determine_local_world_size(args.nproc_per_node)
+    return Job(
+        objective=args.objective,
+        script=args.training_script,
+        module=bool(args.module),
+        arguments=tuple(args.training_script_args),
+        link=link,
+        backend=backend,
+        world_size=ranks if low == high else None,
+    )
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What one wants to know later about how a run was made."""
+    program = ["-m", job.script] if job.module else [job.script]
+    where = f"link {job.link} by {job.backend}" if job.link else "the real network"
+    return {
+        "description": f"{job.world_size or 'some'} ranks, objective {job.objective}, {where}",
+        "command": shlex.join([*program, *job.arguments]),
+        "objective": job.objective,
+        "link": job.link,
+        "backend": job.backend,
+        "world_size": job.world_size,
+        "kimad": kimad.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": usable_cores(),
+    }
+
+
+def write_summary(folder: Path, ending: Ending, summary: Summary | None, reports: dict[int, RankReport]) -> None:
+    """Write `summary.json`."""
+    figures: dict[str, Any] = {"exit_code": ending.exit_code, "cause": ending.cause}
+    if summary is not None:
+        figures |= asdict(summary)
+        figures |= {"compression_factor": summary.compression_factor, "verdict": summary.verdict}
+    figures["ddp_models"] = max((r.ddp_models for r in reports.values()), default=0)
+    figures["attached"] = max((r.attached for r in reports.values()), default=0)
+    figures["shaping"] = {str(rank): asdict(r.shaping) for rank, r in reports.items() if r.shaping is not None}
+    (folder / SUMMARY_NAME).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

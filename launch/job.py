@@ -1,0 +1,48 @@
+"""What the parent tells its workers, in `config.json` of the run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+CONFIG_NAME = "config.json"
+RECORDS_NAME = "records.jsonl"
+SUMMARY_NAME = "summary.json"
+
+
+@final
+@dataclass(frozen=True)
+class Job:
+    """One run: what is run, and how. All fields are as typed on the command line, checked by the parent."""
+
+    objective: str  # as `parse_objective` reads it
+    script: str  # path, or module name
+    module: bool  # whether `script` is a module name
+    arguments: tuple[str, ...]  # of the script
+    link: str | None = None  # as `parse_link` reads it; None: the real network
+    backend: str | None = None  # how the link is shaped; None: not at all
+    world_size: int | None = None  # ranks; None where torchrun finds out
+
+    def write(self, folder: Path, about: dict[str, Any]) -> Path:
+        """Write `config.json`, with `about` (versions and the like) beside the job itself."""
+        path = folder / CONFIG_NAME
+        path.write_text(json.dumps({**about, "job": asdict(self)}, indent=2) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """The job in a `config.json`."""
+        job = json.loads(path.read_text(encoding="utf-8"))["job"]
+        return cls(**{**job, "arguments": tuple(job["arguments"])})
+
+
+def rank_path(folder: Path, rank: int) -> Path:
+    """Where a worker leaves its report."""
+    return folder / f"rank{rank}.json"
+
+
+def truth_path(folder: Path, rank: int) -> Path:
+    """Where a worker writes what its link did."""
+    return folder / f"truth-rank{rank}.csv"

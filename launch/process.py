@@ -1,0 +1,71 @@
+"""Starts the workers through torchrun, and says how they ended."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from kimad.launch.report import RankReport, read_reports
+
+WORKER = "kimad.launch.worker"
+
+
+@final
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    exit_code: int  # of the first rank that failed, 128 + signal if it was killed; 0 if none did
+    cause: str | None = None  # one line; None if all went well
+
+
+def run_workers(args: argparse.Namespace, config: Path) -> Ending:
+    """Run torchrun with our worker as the program, until all ranks have ended."""
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    start = argparse.Namespace(**vars(args))
+    start.module = True
+    start.training_script = WORKER
+    start.training_script_args = [str(config), args.training_script, *args.training_script_args]
+    try:
+        torchrun.run(start)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        return _first_failure(error.failures, read_reports(config.parent))
+    except SignalException as error:
+        return Ending(128 + error.sigval, f"ended by {signal.Signals(error.sigval).name}; the workers were ended too")
+    except KeyboardInterrupt:
+        return Ending(128 + signal.SIGINT, "ended by SIGINT")
+    except (RuntimeError, OSError, ValueError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        return Ending(1, f"torchrun could not run the workers: {type(error).__name__}: {first_line}")
+    return Ending(0)
+
+
+def _first_failure(failures: dict[int, Any], reports: dict[int, RankReport]) -> Ending:
+    """Of all ranks that failed, the one that failed first: the others mostly fail for want of it.
+
+    A rank that ended without a report was killed, or left through `os._exit`: those come first.
+    """
+
+    def moment(rank: int) -> tuple[bool, float, int]:
+        report = reports.get(rank)
+        return (True, report.ended_s, rank) if report is not None and report.ended else (False, 0.0, rank)
+
+    rank = min(failures, key=moment)
+    code = failures[rank].exitcode
+    if code < 0:
+        return Ending(128 - code, f"rank {rank} was killed by {failures[rank].signal_name()}")
+    error = reports[rank].error if rank in reports else None
+    kind = f" ({error})" if error not in (None, "SystemExit") else ""
+    return Ending(code, f"rank {rank} failed first: exit code {code}{kind}")
+
+
+def note(command: str, text: str) -> None:
+    """One line on stderr."""
+    print(f"kimad {command}: {' '.join(text.split())}", file=sys.stderr, flush=True)

@@ -1,0 +1,125 @@
+"""One worker's run: attaches to the DDP models that the script makes, shapes the link, reports."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.nn.parallel import DistributedDataParallel
+
+import kimad
+from kimad.launch.backend import Shaper
+from kimad.launch.backends import BACKENDS
+from kimad.launch.groups import on_every_new_group, warm_up
+from kimad.launch.job import RECORDS_NAME, Job, truth_path
+from kimad.launch.outside import Recorder
+from kimad.launch.report import RankReport
+from kimad.trace import parse_link
+
+log = logging.getLogger("kimad")
+
+_LEAD_S = 0.05  # from agreeing on t = 0 until it comes
+
+
+@final
+class Session:
+    """Lives as long as the script runs in this process."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job = job
+        self._folder = folder
+        self._objective = kimad.parse_objective(job.objective)
+        self._states: list[kimad.State] = []
+        self._recorder: Recorder | None = None
+        self._shaper: Shaper | None = None
+        self._restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        self._report = RankReport(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        self._report.write(folder)
+
+    def model_made(self, model: DistributedDataParallel) -> None:
+        """The end of a DDP constructor, on every rank of its group."""
+        first = self._report.ddp_models == 0
+        self._update(ddp_models=self._report.ddp_models + 1)
+        if model.process_group.size() == 1:
+            return
+        from kimad.launch import forward  # brings the compiler in, which DDP has done by now
+
+        if first and self._job.backend is not None and self._job.link is not None:
+            self._start_shaping(model, self._job.backend, self._job.link)
+        if not isinstance(self._objective, kimad.Off):
+            forward.before_first_training_forward(model, self._attach)
+        elif first:
+            if self._report.rank == 0:
+                path = self._folder / RECORDS_NAME
+                self._recorder = Recorder(model, path, store_ports(), append=self._restarted)
+                forward.before_each_training_step(model, self._recorder.mark)
+            self._update(attached=1)
+
+    def close(self, error: BaseException | None) -> None:
+        """The script is done, or raised `error`. Closes what was opened, lifts the limit, writes the report."""
+        name = None if error is None else type(error).__name__
+        self._update(ended=True, error=name, ended_s=time.monotonic())  # at once: closing may take a while
+        try:
+            for state in self._states:
+                state.close()
+        finally:
+            if self._recorder is not None:
+                self._recorder.close()
+            shaping = self._shaper.close() if self._shaper is not None else None
+            self._update(shaping=shaping)
+
+    def _attach(self, model: DistributedDataParallel) -> None:
+        own = model._get_ddp_logging_data().get("comm_hook")  # type: ignore[no-untyped-call]
+        if model.mixed_precision is not None:
+            log.warning("DDP(mixed_precision=...) uses the hook of this model: Kimad leaves it alone")
+        elif model._comm_hooks or own:
+            log.warning("the script registered %s on this model: Kimad leaves it alone", own or "a hook of its own")
+        else:
+            # A second model's records would mix with the first one's.
+            out = self._folder if not self._states else self._folder / f"model{len(self._states) + 1}"
+            try:
+                self._states.append(kimad.attach(model, kimad.Config(objective=self._objective), out=out))
+            except kimad.AttachError as error:  # the same on every rank, before anything was set up
+                log.warning("Kimad leaves this model to plain DDP: %s", error)
+            self._update(attached=len(self._states))
+
+    def _start_shaping(self, model: DistributedDataParallel, backend: str, link: str) -> None:
+        group = model.process_group
+        truth = truth_path(self._folder, self._report.rank)
+        self._shaper = BACKENDS[backend].shaper(parse_link(link), truth, store_ports())
+        warm_up(group)
+        dist.barrier(group=group)
+        # All ranks are on this machine, so they share the monotonic clock.
+        start_ns = torch.tensor([time.monotonic_ns() + int(_LEAD_S * 1e9)], device=next(model.parameters()).device)
+        dist.broadcast(start_ns, src=dist.get_global_rank(group, 0), group=group)
+        self._shaper.start(int(start_ns.item()) * 1e-9)
+        self._shaper.settle()
+        on_every_new_group(self._group_made)
+
+    def _group_made(self, group: object) -> None:
+        if self._shaper is not None:
+            warm_up(group)
+            self._shaper.settle()
+
+    def _update(self, **changes: object) -> None:
+        self._report = replace(self._report, **changes)  # type: ignore[arg-type]
+        self._report.write(self._folder)
+
+
+def store_ports() -> frozenset[int]:
+    """Ports of the rendezvous store: its traffic is torch's own, and not the training's."""
+    ports = {int(text) for text in [os.environ.get("MASTER_PORT", "")] if text.isdecimal()}
+    if dist.is_initialized():
+        store = dist.distributed_c10d._get_default_store()
+        while isinstance(store, PrefixStore):
+            store = store.underlying_store
+        if isinstance(store, TCPStore):
+            ports.add(store.port)
+    return frozenset(ports)

@@ -1,0 +1,131 @@
+"""This process's own TCP sockets, and what the kernel counts on them (TCP_INFO). Linux, no privileges."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import final
+
+_LENGTH_BYTES = 216  # of struct tcp_info (linux/tcp.h): up to and with bytes_retrans, Linux 4.19
+_SHORTEST_BYTES = 148  # with notsent_bytes; every kernel since 4.6
+_COUNTERS = struct.Struct("=16xI4xI92xQQ8xI")  # snd_mss 16, unacked 24, acked 120, received 128, notsent 144
+_SENT = struct.Struct("=QQ")  # bytes_sent 200, bytes_retrans 208
+_SENT_AT = 200
+_SO_MAX_PACING_RATE = 47  # linux/socket.h on the common architectures; Python does not export it
+_FDS = "/proc/self/fd"
+
+UNLIMITED = (1 << 64) - 1  # a pacing rate in byte/s: no limit
+
+_duplicates: set[int] = set()  # descriptors that are ours and not the program's
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """Counters of one connection; the byte counts run since it was opened."""
+
+    snd_mss_bytes: int  # largest segment it sends
+    unacked_segments: int  # sent and not yet acknowledged
+    bytes_acked: int
+    bytes_received: int
+    notsent_bytes: int  # written by the program and still waiting in the kernel
+    written_bytes: int  # by the program, wherever they are now
+
+    @classmethod
+    def parse(cls, raw: bytes) -> TcpInfo:
+        """Read what `getsockopt(TCP_INFO)` returned.
+
+        Raises:
+            OSError: the kernel's answer is too short to hold these counters.
+        """
+        if len(raw) < _SHORTEST_BYTES:
+            raise OSError(f"TCP_INFO has {len(raw)} bytes; Linux 4.6 or later is needed")
+        mss, unacked, acked, received, notsent = _COUNTERS.unpack_from(raw)
+        sent, again = _SENT.unpack_from(raw, _SENT_AT) if len(raw) >= _LENGTH_BYTES else (acked, 0)
+        return cls(mss, unacked, acked, received, notsent, sent - again + notsent)
+
+    @property
+    def sending(self) -> bool:
+        """Whether bytes are on their way or waiting to be sent."""
+        return self.notsent_bytes > 0 or self.unacked_segments > 0
+
+
+@final
+class Connection:
+    """A duplicate of the descriptor of one connected TCP socket, so the owner's stays its own."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.key = (int(sock.getsockname()[1]), int(sock.getpeername()[1]))  # local port, peer port
+        _duplicates.add(sock.fileno())
+
+    @classmethod
+    def duplicate(cls, fd: int) -> Connection | None:
+        """The connection behind descriptor `fd`, or None where it is no connected TCP socket.
+
+        Raises:
+            OSError: the descriptor is gone.
+        """
+        sock = socket.socket(fileno=os.dup(fd))
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+            try:
+                return cls(sock)
+            except OSError:
+                pass  # listening, or not connected
+        sock.close()
+        return None
+
+    def info(self) -> TcpInfo:
+        """Current counters. Raises OSError once the connection is gone."""
+        return TcpInfo.parse(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH_BYTES))
+
+    def limit(self, rate_bytes_per_s: int) -> None:
+        """Have the kernel pace what is sent: at most this many byte/s (`UNLIMITED` lifts it)."""
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("=Q", rate_bytes_per_s))
+
+    def close(self) -> None:
+        """Close the duplicate; the owner's descriptor is not touched."""
+        _duplicates.discard(self._sock.fileno())
+        self._sock.close()
+
+
+def socket_descriptors() -> dict[int, list[int]]:
+    """All sockets that the program holds: inode -> its descriptors, without our duplicates."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir(_FDS):
+        fd = int(name)
+        if fd in _duplicates:
+            continue
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue  # closed in between
+        if stat.S_ISSOCK(status.st_mode):
+            found.setdefault(status.st_ino, []).append(fd)
+    return found
+
+
+def read_own(skip_ports: Collection[int] = ()) -> dict[tuple[int, int], TcpInfo]:
+    """Counters of every connected TCP socket of this process, by (local port, peer port).
+
+    Descriptor numbers are used again after a close, port pairs practically not. Sockets that
+    touch one of `skip_ports` are left out.
+    """
+    found: dict[tuple[int, int], TcpInfo] = {}
+    for fds in socket_descriptors().values():
+        try:
+            connection = Connection.duplicate(fds[0])
+            if connection is None:
+                continue
+            try:
+                if not set(connection.key) & set(skip_ports):
+                    found[connection.key] = connection.info()
+            finally:
+                connection.close()
+        except OSError:
+            continue  # closed in between
+    return found
