@@ -6,7 +6,7 @@ comes in time: the digest is confirmed before the first frame of a plan is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kimad.errors import AgreementError
 from kimad.group import Group
-from kimad.layout import Layer, layers_digest
+from kimad.layout import Layer, digest, layers_digest
 from kimad.plan import Plan
 from kimad.statistics import Statistics
 
@@ -57,6 +57,17 @@ class Agreement:
                 f"rank {self.rank} has {len(layers)} layers with digest {digests[self.rank]:x}, rank {other} has "
                 f"others ({digests[other]:x}): every rank must wrap the same model"
             )
+
+    def check_settings(self, settings: Mapping[str, object]) -> None:
+        """Raise AgreementError unless all ranks have the same values of the same settings."""
+        by_rank = self._gather(torch.tensor([digest([repr(value)]) for value in settings.values()]))
+        for rank, theirs in enumerate(by_rank):
+            for name, value, own, first in zip(settings, settings.values(), theirs, by_rank[0], strict=True):
+                if own != first:
+                    raise AgreementError(
+                        f"{name} differs between rank {rank} and rank 0 (here, on rank {self.rank}, it is {value}); "
+                        "every rank must be given the same configuration"
+                    )
 
     def statistics(self, mine: Statistics) -> list[Statistics]:
         """Everyone's statistics, by rank."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field, fields
 from typing import final
 
@@ -42,12 +42,13 @@ class Config:
             value = getattr(self, f.name)
             if f.name in ("objective", "solver"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not abs(value) <= sys.float_info.max:
                 raise ConfigError(f"{f.name} is {value!r}; it must be a finite number")
             if value < 0 or (value == 0 and f.name not in ("caution", "records")):
                 raise ConfigError(f"{f.name} is {value!r}; it must be positive")
-            if isinstance(f.default, int) and value != int(value):
-                raise ConfigError(f"{f.name} is {value!r}; it must be a whole number")
+            if isinstance(f.default, int) and not isinstance(value, int):
+                raise ConfigError(f"{f.name} is {value!r}; it must be a whole number, as an int")
 
     def check_attachable(self) -> None:
         """Raise ConfigError for `Off`, which means that there is no hook."""

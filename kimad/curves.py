@@ -36,7 +36,8 @@ def kept_energy(values: Tensor, seed: int) -> Floats:
     The last point is the exact squared norm; the others are scaled to it.
     """
     x = values.numpy()
-    total = float(np.dot(x, x)) if x.size else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.dot(x, x)) if x.size else 0.0
     if total <= 0 or not np.isfinite(total):
         return np.zeros(len(DENSITIES))
     stride = sample_stride(x.size)
@@ -80,7 +81,9 @@ class SmoothedCurves:
         self._energy: Floats | None = None  # (layers, densities)
 
     def update(self, energy: Floats) -> None:
-        """Take in one reading, (layers, densities), summed over ranks."""
+        """Take in one reading, (layers, densities), summed over ranks; nothing if that sum overflowed."""
+        if not np.isfinite(energy).all():
+            return
         self._energy = energy.copy() if self._energy is None else self._energy + self._weight * (energy - self._energy)
 
     @property

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kimad.compressors import Option
 from kimad.config import Config
 from kimad.cost import CodingCost
-from kimad.curves import SmoothedCurves
+from kimad.curves import Curve, SmoothedCurves
 from kimad.forecast import DecayedAverage, Forecast
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
@@ -57,6 +57,7 @@ class Planner:
         self._links = [DecayedAverage(config.half_life_s, config.caution) for _ in range(world_size)]
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
+        self._in_bucket_order: list[Curve] | None = None  # of the latest reading
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
         self._maker: MenuMaker | None = None
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
@@ -71,11 +72,12 @@ class Planner:
     def observe_curves(self, energy: Floats) -> None:
         """Take in a reading of the kept energies, (layers, densities), summed over ranks."""
         self._curves.update(energy)
+        self._in_bucket_order = None
 
     def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Sequence[Statistics]) -> None:
         """Take in when buckets were ready and what coding took; the slowest rank counts."""
         if buckets != self._buckets:
-            self._buckets, self._maker = buckets, None
+            self._buckets, self._maker, self._in_bucket_order = buckets, None, None
             self._ready_s.clear()
         self._ready_s.append(np.max([s.ready_s for s in everyone], axis=0))
         for i, operator in enumerate(OPERATORS):
@@ -108,28 +110,31 @@ class Planner:
         return Decision(plan, points, gap, time.perf_counter() - began_s)
 
     def _menu(self, maker: MenuMaker, forecast: Forecast) -> Menu:
-        by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
+        if self._in_bucket_order is None:
+            by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
+            self._in_bucket_order = [by_name[layer.name] for layer in maker.layers]
         must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
-        return maker.make(forecast.low_bps, self._coding, [by_name[la.name] for la in maker.layers], must_send)
+        return maker.make(forecast.low_bps, self._coding, self._in_bucket_order, must_send)
 
     def _choose(self, menu: Menu, forecast: Forecast) -> tuple[Choice, dict[str, float]]:
         objective, solver = self._config.objective, self._solver
         choices = solver.frontier(menu)
         i = objective.pick(self._points(menu, choices))
-        choices = solver.between(menu, choices[max(0, i - 1)], choices[min(len(choices) - 1, i + 1)])
+        finer = solver.between(menu, choices[max(0, i - 1)], choices[min(len(choices) - 1, i + 1)])
+        choices = [choices[i], *finer]
         points = self._points(menu, choices)
         i = objective.pick(points)
         choice, step_s = choices[i], float(points.step_s[i])
         target_s = objective.target_s(points.compute_s)
         if target_s is not None and target_s > step_s:
-            choice, step_s = self._spend(menu, choice, target_s - step_s), target_s
+            choice = self._spend(menu, choice, target_s - step_s)
         if forecast.age_s > self._config.probe_after_s:
             probe_s = 8 * self._config.probe_bytes / forecast.mean_bps
             if choice.cost_s < probe_s:
                 choice = solver.solve(menu, probe_s)
         link_s, coding_s = bucket_sums(menu, choice)
         return choice, {
-            "step_s": step_s,
+            "step_s": float(self._points(menu, [choice]).step_s[0]),
             "compute_s": points.compute_s,
             "link_s": float(link_s.sum()),
             "coding_s": float(coding_s.sum()),
@@ -149,16 +154,19 @@ class Planner:
 
     @staticmethod
     def _spend(menu: Menu, choice: Choice, slack_s: float) -> Choice:
-        """A step grows by at most what its buckets grow, so this much more may be sent."""
+        """A step grows by at most what its buckets grow, so this much more may be sent; baselines stay as they are."""
+        if not choice.price > 0:
+            return choice
         budget_s = choice.cost_s + slack_s
-        bound = choice.error - choice.price * slack_s if choice.price > 0 else float("-inf")
-        return top_up(menu, choice, budget_s, bound)
+        return top_up(menu, choice, budget_s, choice.error - choice.price * slack_s)
 
     def _options(self, maker: MenuMaker, choice: Choice) -> dict[str, Option]:
         """Options by layer name, in the model's order; a layer that no bucket carries is nobody's business."""
         options = dict.fromkeys((layer.name for layer in self._layers), FLOAT32)
         in_bucket = np.searchsorted(maker.starts, np.arange(len(maker.layers)), side="right") - 1
         for i, layer in enumerate(maker.layers):
+            if layer.plain:
+                continue
             way = int(choice.whole[in_bucket[i]])
             option = WHOLE[way] if way >= 0 else maker.options[i][int(choice.column[i])]
             options[layer.name] = replace(option, k=int(choice.k[i])) if option.k else option

@@ -37,9 +37,11 @@ class FailureBoard:
         """Say that this rank fails; an earlier report of another rank is kept."""
         text = {"rank": self.rank, "step": step, "layer": layer, "cause": f"{type(cause).__name__}: {cause}"}
         try:
-            if not self._store.check([KEY]):
+            if self._store.add(f"{KEY}/reports", 1) == 1:
                 self._store.set(KEY, json.dumps(text))
                 self._mine = True
+            else:  # this rank waits for no report any more
+                self._store.add(f"{KEY}/read", 1)
         except RuntimeError:  # the store is gone as well; peers see the closed connection
             return
 

@@ -36,12 +36,14 @@ class Estimator(ABC):
 
 @final
 class DecayedAverage(Estimator):
-    """Average in which a sample counts 2^(-age/half_life), times its size up to 1 MB.
+    """Average in which a sample counts 2^(-age/half_life), times its bytes up to 1 MB and its time up to 5 ms.
 
-    Small transfers weigh little. low = mean - caution x standard deviation, at least a tenth of the mean.
+    Small transfers, and those too short to be timed well, weigh little.
+    low = mean - caution x standard deviation, at least a tenth of the mean.
     """
 
     FULL_WEIGHT_BYTES = 1_000_000
+    FULL_WEIGHT_S = 5e-3
     SOLID_BYTES = 256 << 10  # a sample from here on measures the link
     KEPT = 64  # samples
 
@@ -62,7 +64,8 @@ class DecayedAverage(Estimator):
         newest_s = self._samples[-1].time_s
         weight = mean = square = 0.0
         for s in self._samples:
-            w = min(1.0, s.bytes / self.FULL_WEIGHT_BYTES) * 0.5 ** ((newest_s - s.time_s) / self._half_life_s)
+            size = min(1.0, s.bytes / self.FULL_WEIGHT_BYTES) * min(1.0, s.busy_s / self.FULL_WEIGHT_S)
+            w = size * 0.5 ** ((newest_s - s.time_s) / self._half_life_s)
             weight, mean, square = weight + w, mean + w * s.bps, square + w * s.bps * s.bps
         mean /= weight
         deviation = math.sqrt(max(0.0, square / weight - mean * mean))

@@ -16,11 +16,23 @@ class Layer:
 
     name: str
     shape: tuple[int, ...]
+    dtype: str = "float32"  # of its gradient; "sparse" for one that comes with indices
+    itemsize: int = 4  # bytes of an entry
 
     @property
     def numel(self) -> int:
         """Number of entries."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the gradient."""
+        return self.numel * self.itemsize
+
+    @property
+    def plain(self) -> bool:
+        """Whether it travels by DDP's own all-reduce in its own type, not compressed: all but dense float32 does."""
+        return self.dtype != "float32"
 
 
 @final
@@ -56,5 +68,5 @@ def digest(parts: Iterable[object]) -> int:
 
 
 def layers_digest(layers: Sequence[Layer]) -> int:
-    """Digest of names and shapes, in order."""
-    return digest(f"{layer.name} {layer.shape}" for layer in layers)
+    """Digest of names, shapes and types, in order."""
+    return digest(f"{layer.name} {layer.shape} {layer.dtype}" for layer in layers)

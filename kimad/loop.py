@@ -1,34 +1,43 @@
 """The loop of one model: buckets in, averaged gradients out; then statistics, decision and the next plan.
 
-Everything here but `submit` runs in the executor's thread, so nothing needs a lock.
+Two threads work for it, each in the order of the buckets: one encodes, the other has all conversation with the other
+ranks and decodes. Between two steps only the second one works; the first waits for it before a new step.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 import numpy as np
 
 from kimad.agreement import Agreement
+from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
 from kimad.curves import DENSITIES
 from kimad.decide import Decision, Planner
 from kimad.errors import ExchangeError, KimadError, PeerError
-from kimad.exchange import Bucket, Exchange
+from kimad.exchange import Exchange
+from kimad.executor import Executor
 from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
 from kimad.monitor import LinkSample, link_samples
 from kimad.objective import Fixed
-from kimad.plan import Plan, all_reduce_bytes, cold_start_plan, fixed_plan
+from kimad.plan import Plan, cold_start_plan, fixed_plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.residual import Residual
 from kimad.statistics import Statistics, StepLog
+
+OWN = ("outage_timeout_s", "records")  # settings in which ranks may differ
+FINAL_BUCKETS_STEP = 2  # DDP builds its buckets anew after the first step, with static_graph after the second
 
 
 @final
@@ -46,15 +55,22 @@ class Loop:
         self.failure: KimadError | None = None
         self.board = FailureBoard(store, group.rank(), group.size())
         self.plan = self._first_plan()
-        self._exchange = Exchange(group, self.residual, config.piece_bytes)
+        self._coder = Coder(self.residual, self.rank, self.world_size)
+        self._exchange = Exchange(group, config.piece_bytes)
         self._agreement = Agreement(group)
         self._agreement.check_layers(self._layers)
+        self._agreement.check_settings({name: value for name, value in vars(config).items() if name not in OWN})
         self._agreement.confirm(self.plan, self._layers)
         self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
         self._decision = Decision(self.plan, {}, None, 0.0)
         self._read_curves = config.objective.adaptive
         self._log = StepLog(time.monotonic())
         self._buckets: list[Bucket] = []
+        self._settled = threading.Event()  # set between steps
+        self._settled.set()
+        self._failing = threading.Lock()
+        self._coding = Executor("kimad-coding")
+        self._wire = Executor("kimad-wire")
 
     def _first_plan(self) -> Plan:
         objective = self._config.objective
@@ -63,47 +79,73 @@ class Loop:
         return cold_start_plan(self._layers, self._config.cold_start_bytes, self.world_size)
 
     def begin_step(self, start_s: float) -> None:
-        """Called before the first bucket of a step; `start_s` is when the step began."""
-        self._log = StepLog(start_s)
-        self._buckets = []
+        """Before the first bucket of a step; `start_s` is when the step began."""
+        self._coding.submit(partial(self._begin, start_s))
 
-    def coding_s(self) -> float:
-        """Seconds of coding so far in this step; may be read from any thread."""
-        return self._log.encode_s + self._log.decode_s
+    def coding_s(self, start_s: float) -> float:
+        """Seconds of coding so far in the step that began at `start_s`; may be read from any thread."""
+        log = self._log
+        return log.encode_s + log.decode_s if log.start_s == start_s else 0.0
 
-    def average(self, bucket: Bucket, ready_s: float) -> None:
-        """Average one bucket. An error is kept in `failure`; the buffer then holds anything."""
-        if self.failure is not None:
-            return
-        try:
-            self._log.ready_s.append(ready_s)
-            self._buckets.append(bucket)
-            self._exchange.average(bucket, self.plan, self._log, self._read_curves)
-            self._log.end_s = time.monotonic()
-        except BaseException as error:  # an open future would hang backward for ever
-            self.fail(error, self._exchange.place)
+    def average(self, bucket: Bucket, ready_s: float, done: Callable[[], None]) -> None:
+        """Average one bucket, then call `done`. After an error, kept in `failure`, the buffer holds anything.
 
-    def average_plainly(self, bucket: Bucket) -> None:
+        While one bucket is on the wire the next one is encoded.
+        """
+        handed: queue.SimpleQueue[Sending | None] = queue.SimpleQueue()
+        self._coding.submit(lambda: handed.put(self._encode(bucket, ready_s)))
+        self._wire.submit(lambda: self._send(handed.get, done))
+
+    def average_plainly(self, bucket: Bucket, done: Callable[[], None]) -> None:
         """Plain all-reduce, nothing recorded: what a disabled State does."""
-        if self.failure is not None:
-            return
-        try:
-            self._exchange.average_plainly(bucket.buffer)
-        except BaseException as error:
-            self.fail(error, f"bucket {bucket.index}")
+        self._wire.submit(lambda: self._send(lambda: self._coder.plain(bucket), done))
 
     def end_step(self, unused: set[str]) -> None:
         """After the last bucket: everyone's statistics, the residual settled, the next plan agreed.
 
         unused: layers that had no part in this rank's loss.
         """
+        self._wire.submit(partial(self._end, unused))
+
+    def _begin(self, start_s: float) -> None:
+        self._settled.wait()  # the plan of this step
+        self._settled.clear()
+        self._log = StepLog(start_s)
+        self._buckets = []
+
+    def _encode(self, bucket: Bucket, ready_s: float) -> Sending | None:
         if self.failure is not None:
-            return
+            return None
         try:
-            self._log.unused = unused
-            self._end_step()
+            self._log.ready_s.append(ready_s)
+            self._buckets.append(bucket)
+            return self._coder.encode(bucket, self.plan, self._log, self._read_curves)
+        except BaseException as error:  # an open future would hang backward for ever
+            self.fail(error, self._coder.encoding)
+            return None
+
+    def _send(self, take: Callable[[], Sending | None], done: Callable[[], None]) -> None:
+        try:
+            sending = take()
+            if sending is not None and self.failure is None:
+                frames = self._exchange.send(sending, self._log)
+                self._exchange.place = ""
+                self._coder.decode(sending, frames, self._log)
+                self._log.end_s = time.monotonic()
+        except BaseException as error:
+            self.fail(error, self._exchange.place or self._coder.decoding)
+        finally:
+            done()
+
+    def _end(self, unused: set[str]) -> None:
+        try:
+            if self.failure is None:
+                self._log.unused = unused
+                self._end_step()
         except BaseException as error:
             self.fail(error, "agreement")
+        finally:
+            self._settled.set()
 
     def _end_step(self) -> None:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
@@ -125,6 +167,9 @@ class Loop:
                     self._planner.observe_curves(table)
         done, explained = self.plan, self._decision
         self._next_plan(log.end_s)
+        if done.step < FINAL_BUCKETS_STEP:
+            self._exchange.forget_buffers()
+            self._coder.forget_buffers()
         due = self.plan.step % self._config.refresh_steps == 0 or self.plan.step < 3
         self._read_curves = self._config.objective.adaptive and (due or (void and table is not None))
         self._record(done, explained, samples, everyone, residual_square, void)
@@ -158,9 +203,7 @@ class Loop:
             objective=str(self._config.objective),
             wire_bytes=log.wire_bytes,
             control_bytes=self._agreement.bytes,
-            dense_bytes=sum(
-                all_reduce_bytes(b.buffer.numel() * b.buffer.element_size(), self.world_size) for b in self._buckets
-            ),
+            dense_bytes=log.dense_bytes,
             void=void,
             layers=layer_records(self._layers, plan),
             link=LinkRecord(
@@ -170,6 +213,7 @@ class Loop:
                 samples_bps=tuple(s.bps if s else None for s in samples),
                 bytes=least.bytes if least else 0,
                 busy_s=least.busy_s if least else 0.0,
+                transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),
             ),
             measured={
                 "step_s": log.end_s - log.start_s,
@@ -190,8 +234,11 @@ class Loop:
 
     def fail(self, error: BaseException, place: str) -> None:
         """Keep the error that ends this run, tell the other ranks, and close the group."""
-        if self.failure is not None:
-            return
+        with self._failing:  # both threads may fail; the first one counts
+            if self.failure is None:
+                self._fail(error, place)
+
+    def _fail(self, error: BaseException, place: str) -> None:
         step = self.plan.step
         lost = isinstance(error, RuntimeError) and not isinstance(error, KimadError)  # torch's: a peer or the network
         reported = self.board.read() if lost else None
@@ -209,3 +256,13 @@ class Loop:
         """Let go of this model's own process group: its connections close, and peers in a collective see it at once."""
         self._exchange.close()
         self._agreement.close()
+
+    def drain(self) -> None:
+        """Wait until everything handed over so far is done."""
+        self._wire.drain()
+
+    def close(self) -> None:
+        """Finish what was handed over, end the threads, close the group. May be called again."""
+        self._wire.close()
+        self._coding.close()
+        self.close_group()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -60,6 +60,7 @@ class Menu:
     total: float  # squared norm of everything owed
     next_column: Ints  # (K,) the column with the next density of the same family, or -1
     dense: NDArray[np.bool_]  # (K,) columns that carry every entry
+    seconds: Callable[[int, int, int], tuple[float, float]]  # layer, column, any k -> seconds on the link, of coding
 
     @property
     def cost_s(self) -> Floats:
@@ -82,11 +83,15 @@ class MenuMaker:
             [[wire_bytes(la.shape, o) for o in row] for la, row in zip(self.layers, self.options, strict=True)],
             np.float64,
         )
+        plain = np.array([layer.plain for layer in self.layers])
+        whole = np.array([all_reduce_bytes(layer.nbytes, world_size) for layer in self.layers], np.float64)
+        self._wire[plain] = whole[plain, None] / (world_size - 1)  # whatever is chosen
         self._k = np.array([[o.k for o in row] for row in self.options], np.int64)
         self._start_s = np.array(
             [[start_s(o, la.numel) for o in row] for la, row in zip(self.layers, self.options, strict=True)]
         )
-        small = np.array([layer.numel < MIN_SPARSE_NUMEL for layer in self.layers])
+        self._start_s[plain] = 0.0
+        small = np.array([layer.numel < MIN_SPARSE_NUMEL or layer.plain for layer in self.layers])
         sparse = np.array([c.density > 0 for c in self.columns])
         self._banned = small[:, None] & sparse[None, :]
         self._drop = np.array([c.operator == "drop" for c in self.columns])
@@ -94,10 +99,15 @@ class MenuMaker:
         follows = [a.operator == b.operator and b.density > a.density > 0 and a.values == b.values
                    for a, b in zip(self.columns, self.columns[1:], strict=False)]  # fmt: skip
         self._next = np.array([j + 1 if f else -1 for j, f in enumerate([*follows, False])], np.int64)
-        numel = [sum(layer.numel for layer in bucket) for bucket in buckets]
-        self._whole_wire = np.array([[all_reduce_bytes(n * b, world_size) for b in (4, 2)] for n in numel], np.float64)
-        bf16_s = [start_s(BFLOAT16, n) for n in numel]
-        self._whole_start_s = np.array([[0.0, s] for s in bf16_s])
+        self._curves: Sequence[Curve] = ()
+        self._error = np.empty(0)
+        numel = [sum(layer.numel for layer in bucket if not layer.plain) for bucket in buckets]
+        fixed = [sum(layer.nbytes for layer in bucket if layer.plain) for bucket in buckets]
+        self._whole_wire = np.array(
+            [[all_reduce_bytes(n * b + f, world_size) for b in (4, 2)] for n, f in zip(numel, fixed, strict=True)],
+            np.float64,
+        )
+        self._whole_start_s = np.array([[0.0, start_s(BFLOAT16, n) if n else 0.0] for n in numel])
 
     @staticmethod
     def _option(layer: Layer, column: Column) -> Option:
@@ -112,11 +122,19 @@ class MenuMaker:
     def make(self, bps: float, coding: CodingCost, curves: Sequence[Curve], must_send: Sequence[bool]) -> Menu:
         """The menu at a link rate in bit/s; layers in `must_send` may not be dropped."""
         factor = np.array([coding.factor[c.operator] for c in self.columns])
-        error = np.where(self._banned, np.inf, self._errors(curves))
+        if curves is not self._curves:  # they change far less often than the link
+            self._curves, self._error = curves, np.where(self._banned, np.inf, self._errors(curves))
+        error = self._error.copy()
         error[np.ix_(np.asarray(must_send, bool), self._drop)] = np.inf
         total = np.array([c.total for c in curves])
         bfloat16 = float(compressor("bfloat16").errors(np.array([1]), "", Curve(1, np.ones(len(DENSITIES))))[0])
         whole_error = np.add.reduceat(total, self.starts)[:, None] * np.array([0.0, bfloat16])
+
+        def seconds(layer: int, column: int, k: int) -> tuple[float, float]:
+            option, shape = replace(self.options[layer][column], k=k), self.layers[layer].shape
+            coding_s = start_s(option, self.layers[layer].numel) * float(factor[column])
+            return self.link_s(wire_bytes(shape, option), bps), coding_s
+
         return Menu(
             link_s=(self._world_size - 1) * self._wire * (8 / bps),
             coding_s=self._start_s * factor,
@@ -129,6 +147,7 @@ class MenuMaker:
             total=float(total.sum()),
             next_column=self._next,
             dense=self._dense,
+            seconds=seconds,
         )
 
     def _errors(self, curves: Sequence[Curve]) -> Floats:

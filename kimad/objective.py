@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -10,6 +11,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from kimad.compressors import ALL_COMPRESSORS
 from kimad.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -45,11 +47,16 @@ class Objective(ABC):
 
 
 def _positive(what: str, value: float, *, allow_zero: bool = False, below: float = math.inf) -> None:
-    low_ok = value >= 0 if allow_zero else value > 0
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and low_ok and value < below):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not (number and (value > 0 or (allow_zero and value == 0)) and value < below):
         low = "0 or more" if allow_zero else "above 0"
         high = "" if math.isinf(below) else f" and below {below:g}"
         raise ConfigError(f"{what} is {value!r}; it must be a finite number {low}{high}")
+
+
+def _text(value: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _least_error_within(points: Points, limit_s: float) -> int:
@@ -76,7 +83,7 @@ class StepTime(Objective):
         return self.seconds
 
     def __str__(self) -> str:
-        return f"step-time:{self.seconds:g}"
+        return f"step-time:{_text(self.seconds)}"
 
 
 @final
@@ -99,7 +106,7 @@ class Overlap(Objective):
         return compute_s * (1 + self.slack)
 
     def __str__(self) -> str:
-        return f"overlap:{self.slack:g}"
+        return f"overlap:{_text(self.slack)}"
 
 
 @final
@@ -122,7 +129,7 @@ class ErrorBound(Objective):
         return None
 
     def __str__(self) -> str:
-        return f"error-bound:{self.eps:g}"
+        return f"error-bound:{_text(self.eps)}"
 
 
 @final
@@ -147,7 +154,7 @@ class Progress(Objective):
         return None
 
     def __str__(self) -> str:
-        return "progress" if self.kappa == 0.5 else f"progress:{self.kappa:g}"
+        return "progress" if self.kappa == 0.5 else f"progress:{_text(self.kappa)}"
 
 
 @final
@@ -164,6 +171,15 @@ class Fixed(Objective):
         _positive("Fixed density", self.density)
         if self.density > 1:
             raise ConfigError(f"Fixed density is {self.density!r}; it must be above 0 and at most 1")
+        found = next((c for c in ALL_COMPRESSORS if c.name == self.operator), None)
+        if found is None:
+            known = ", ".join(c.name for c in ALL_COMPRESSORS)
+            raise ConfigError(f"Fixed operator is {self.operator!r}; allowed: {known}")
+        if self.values not in found.value_codes:
+            known = ", ".join(map(repr, found.value_codes))
+            raise ConfigError(f"Fixed values is {self.values!r}; allowed for {found.name}: {known}")
+        if not found.sparse and self.density != 1:
+            raise ConfigError(f"Fixed density is {self.density!r}; {found.name} takes none")
 
     def pick(self, points: Points) -> int:
         return 0
@@ -172,7 +188,7 @@ class Fixed(Objective):
         return None
 
     def __str__(self) -> str:
-        return f"fixed:{self.operator}" + (f":{self.density:g}:{self.values}" if self.values else "")
+        return f"fixed:{self.operator}" + (f":{_text(self.density)}:{self.values}" if self.values else "")
 
 
 @final

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from kimad.compressors import Option, compressor, compressor_by_code, wire_bytes
+from kimad.compressors import FrameError, Option, compressor, compressor_by_code, wire_bytes
 from kimad.errors import AgreementError
 from kimad.layout import Layer, Slot, digest
 from kimad.objective import Fixed
@@ -24,7 +24,7 @@ BUCKET_HEADER_BYTES = 16  # what the frames of one bucket have in front of them
 @final
 @dataclass(frozen=True)
 class Plan:
-    """One option for each layer, from `step` on."""
+    """One option for each layer, from `step` on. Plain layers have FLOAT32, and travel whole in their own type."""
 
     step: int
     options: Mapping[str, Option]  # by layer name
@@ -43,7 +43,8 @@ class Plan:
         mode = self.mode(slots)
         if mode == "frames":
             return (world_size - 1) * self.frame_bytes(slots)
-        return all_reduce_bytes(sum(s.layer.numel for s in slots) * (4 if mode == "float32" else 2), world_size)
+        share = 1 if mode == "float32" else 2
+        return all_reduce_bytes(sum(s.layer.nbytes for s in slots) // share, world_size)
 
     def digest(self) -> int:
         """64-bit digest of step and options."""
@@ -69,13 +70,18 @@ class Plan:
     @staticmethod
     def from_message(message: bytes, layers: Sequence[Layer]) -> Plan:
         """Inverse of `to_message`. Raises AgreementError for a message that is not a plan of these layers."""
-        step, count = HEAD.unpack_from(message)
+        step, count = HEAD.unpack_from(message.ljust(HEAD.size, b"\0"))
         if count != len(layers) or len(message) != Plan.message_bytes(count):
-            raise AgreementError(f"the plan received has {count} layers; this rank's model has {len(layers)}")
+            raise AgreementError(
+                f"the plan received has {count} layers in {len(message)} bytes; this rank's model has {len(layers)}"
+            )
         options = {}
         for layer, (code, values, k) in zip(layers, ENTRY.iter_unpack(message[HEAD.size :]), strict=True):
-            op = compressor_by_code(code)
-            if values >= len(op.value_codes) or k > layer.numel:
+            try:
+                op = compressor_by_code(code)
+            except FrameError as error:
+                raise AgreementError(f"the plan received for layer {layer.name} is not possible: {error}") from None
+            if values >= len(op.value_codes) or k > (layer.numel if op.sparse else 0):
                 raise AgreementError(f"the plan received for layer {layer.name} is not possible: {op.name}, k = {k}")
             options[layer.name] = Option(op.name, k, op.value_codes[values])
         return Plan(step, options)
@@ -92,7 +98,9 @@ def fixed_plan(layers: Iterable[Layer], fixed: Fixed, step: int = 0) -> Plan:
     return Plan(
         step,
         {
-            layer.name: Option(fixed.operator, _kept(layer, fixed.density), fixed.values)
+            layer.name: FLOAT32
+            if layer.plain
+            else Option(fixed.operator, _kept(layer, fixed.density), fixed.values)
             if sparse
             else Option(fixed.operator)
             for layer in layers
@@ -107,11 +115,18 @@ def _kept(layer: Layer, density: float) -> int:
 def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int) -> Plan:
     """The plan of the steps before there is a forecast: the densest within the budget, equal density for all layers.
 
-    Everything in float32 if that fits; otherwise small layers in bfloat16 and the others by top-k.
+    Everything in float32, bfloat16 or int8 if that fits; otherwise small layers in bfloat16 and the others by top-k.
     """
     plan = Plan(0, {layer.name: FLOAT32 for layer in layers})
-    if all_reduce_bytes(sum(4 * layer.numel for layer in layers), world_size) <= budget_bytes:
+    if all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) <= budget_bytes:
         return plan
+    plain = {layer.name: FLOAT32 for layer in layers if layer.plain}
+    budget_bytes -= all_reduce_bytes(sum(layer.nbytes for layer in layers if layer.plain), world_size)
+    layers = [layer for layer in layers if not layer.plain]
+    for whole in (BFLOAT16, Option("int8")):
+        size = sum(wire_bytes(layer.shape, whole) + BUCKET_HEADER_BYTES for layer in layers) * (world_size - 1)
+        if size <= budget_bytes:
+            return Plan(0, {name: plain.get(name, whole) for name in plan.options})
     density = 0.5
     while density > 1e-6:
         options = {
@@ -120,6 +135,24 @@ def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int)
         }
         size = sum(wire_bytes(layer.shape, options[layer.name]) + BUCKET_HEADER_BYTES for layer in layers)
         if size * (world_size - 1) <= budget_bytes:
-            return Plan(0, options)
+            return Plan(0, {name: plain.get(name) or options[name] for name in plan.options})
         density *= 0.8
-    return Plan(0, {layer.name: DROP for layer in layers})
+    few = _largest_few(layers, budget_bytes, world_size)
+    return Plan(0, {name: plain.get(name) or few.get(name, DROP) for name in plan.options})
+
+
+def _largest_few(layers: Sequence[Layer], budget_bytes: int, world_size: int) -> dict[str, Option]:
+    """So many ranks or layers that not all of them fit: some of the largest, or nothing would ever be measured."""
+    frame_bytes = budget_bytes // (world_size - 1) - BUCKET_HEADER_BYTES * len(layers)
+    options: dict[str, Option] = {}
+    for layer in sorted(layers, key=lambda layer: -layer.numel):
+        for density in (1e-2, 1e-3, 1e-4):
+            option = Option("topk", _kept(layer, density), "log4")
+            size = wire_bytes(layer.shape, option)
+            if size <= frame_bytes:
+                options[layer.name] = option
+                frame_bytes -= size
+                break
+        else:
+            break
+    return options

@@ -16,7 +16,7 @@ class LayerRecord:
     """How one layer went."""
 
     name: str
-    codec: str  # operator, and value code if it has one
+    codec: str  # operator, and value code if it has one; the type of a layer that is never compressed
     density: float  # kept share of the entries, 1 for dense operators, 0 for dropped layers
 
 
@@ -31,6 +31,7 @@ class LinkRecord:
     samples_bps: tuple[float | None, ...] = ()  # this step's sample of each rank
     bytes: int = 0  # behind the smallest of these samples
     busy_s: float = 0.0  # seconds of transfers behind it
+    transfers: tuple[tuple[int, float, float], ...] = ()  # of this rank: bytes received, start and end (s, monotonic)
 
 
 @final
@@ -72,7 +73,9 @@ def layer_records(layers: list[Layer], plan: Plan) -> tuple[LayerRecord, ...]:
     out = []
     for layer in layers:
         option = plan.options[layer.name]
-        if option.values:
+        if layer.plain:
+            codec, density = layer.dtype, 1.0
+        elif option.values:
             codec, density = f"{option.operator}:{option.values}", option.k / max(1, layer.numel)
         else:
             codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0

@@ -5,25 +5,27 @@ from __future__ import annotations
 import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, final
 
 import torch
 from torch._C._distributed_c10d import GradBucket
+from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
+from kimad.coder import Bucket
 from kimad.config import Config
 from kimad.errors import AttachError, ConfigError
-from kimad.exchange import Bucket
-from kimad.executor import Executor
 from kimad.group import make_group
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
 from kimad.record import Sink, StepRecord
-from kimad.shutdown import close_at_exit
+from kimad.shutdown import close_at_exit, closed
 
 log = logging.getLogger("kimad")
+
+ONE_MODEL = "this State belongs to another model already; make one State a model"
 
 
 @final
@@ -43,10 +45,10 @@ class State:
         self._unused: set[str] = set()  # layers that had no part in this rank's loss
         self._slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
         self._loop: Loop | None = None
-        self._executor: Executor | None = None
         self.alone = False  # world size 1
+        self._closed = False
         self._pending: Mapping[str, Any] | None = None
-        self._failed_bind: BaseException | None = None
+        self._broken: BaseException | None = None  # why this State cannot serve its model; raised in every step
         self._index = 0  # of the next bucket in this step
         self._step = 0
         self._step_began_s = time.monotonic()
@@ -54,8 +56,8 @@ class State:
     @property
     def records(self) -> list[StepRecord]:
         """The latest StepRecords, oldest first, once the steps before are wholly done."""
-        if self._executor is not None:
-            self._executor.drain()
+        if self._loop is not None:
+            self._loop.drain()
         return list(self._loop.records) if self._loop is not None else []
 
     @property
@@ -68,13 +70,17 @@ class State:
     def bind(self, model: DistributedDataParallel) -> None:
         """Take names and ranks from a model and make a process group of its own; on all ranks alike."""
         if self._loop is not None or self.alone:
-            raise AttachError("this State belongs to a model already; make one State a model")
+            raise AttachError(ONE_MODEL)
         ignored = set(getattr(model, "parameters_to_ignore", ()))
         named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in ignored]
         for name, parameter in named:
             if parameter.device.type != "cpu":
                 raise AttachError(f"parameter {name} is on {parameter.device}; only CPU gradients are averaged as yet")
-        layers = [Layer(name, tuple(p.shape)) for name, p in named]
+        sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
+        kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
+        layers = [
+            Layer(name, tuple(p.shape), kind, p.element_size()) for (name, p), kind in zip(named, kinds, strict=True)
+        ]
         self._names = {id(p): layer for (_, p), layer in zip(named, layers, strict=True)}
         self._used_map = _used_map(model)
         if model.process_group.size() == 1:
@@ -83,68 +89,67 @@ class State:
             return
         group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
         self._loop = Loop(self.config, layers, group, store, self.sinks)
-        self._executor = Executor("kimad")
         close_at_exit(self)
         if self._pending is not None:
             self._load(self._pending)
 
     def submit(self, bucket: GradBucket, ready_s: float, done: torch.futures.Future[torch.Tensor]) -> None:
-        """Queue one bucket; `done` is completed with DDP's own buffer, whatever happens."""
+        """Hand over one bucket; `done` is completed with DDP's own buffer, whatever happens."""
         buffer = bucket.buffer()
-        try:
-            task = self._task(bucket, buffer, ready_s)
-        except BaseException as error:
-            task = self._failed(error)
-        if task is None or self._executor is None:
+
+        def complete() -> None:
             done.set_result(buffer)
-            return
 
-        def work(task: Callable[[], None] = task) -> None:
-            try:
-                task()
-            finally:
-                done.set_result(buffer)
+        try:
+            handed_over = self._hand_over(bucket, buffer, ready_s, complete)
+        except BaseException as error:
+            if self._loop is None or isinstance(error, AttachError):
+                self._broken = self._broken or error
+            if self._loop is not None:
+                self._loop.fail(error, "hook")  # other ranks learn of it as of any other
+            handed_over = False
+        if not handed_over:
+            complete()
 
-        self._executor.submit(work)
-
-    def _failed(self, error: BaseException) -> Callable[[], None] | None:
-        """An error in the hook itself: other ranks learn of it as of any other."""
-        if self._loop is None:
-            self._failed_bind = self._failed_bind or error
-            return None
-        loop = self._loop
-        return lambda: loop.fail(error, "hook")
-
-    def _task(self, bucket: GradBucket, buffer: torch.Tensor, ready_s: float) -> Callable[[], None] | None:
-        if self._loop is None and not self.alone and self._failed_bind is None:
+    def _hand_over(
+        self, bucket: GradBucket, buffer: torch.Tensor, ready_s: float, complete: Callable[[], None]
+    ) -> bool:
+        """Give a bucket to the loop, which will call `complete`. False if there is no loop to give it to."""
+        if self._closed and not self.alone:
+            raise AttachError("this State is closed; attach a new one to a newly wrapped model")
+        if self._loop is None and not self.alone and self._broken is None:
             self.bind(find_model(self))
-        if self._loop is None or self._executor is None:
-            return None
-        loop, executor, parameters = self._loop, self._executor, bucket.parameters()
+        if self._loop is None:
+            return False
+        loop, parameters = self._loop, bucket.parameters()
         key = tuple(id(p) for p in parameters)
         slots = self._slots.get(key)
         if slots is None:
+            if not self._names.keys() >= set(key):
+                raise AttachError(ONE_MODEL)
             slots = self._slots[key] = pack(self._names[i] for i in key)
         item = Bucket(self._step, self._index, buffer, slots)
+        began_s = self._step_began_s
         if self._index == 0 and self.enabled:
-            executor.submit(partial(loop.begin_step, self._step_began_s))
+            loop.begin_step(began_s)
         self._index += 1
-        if not self.enabled:
-            return lambda: loop.average_plainly(item)
-        self._unused |= {self._names[id(p)].name for p in parameters if p.grad is None}
-        since_s = ready_s - self._step_began_s - (loop.coding_s() if self._index > 1 else 0.0)
-        return lambda: loop.average(item, since_s)
+        if self.enabled:
+            self._unused |= {self._names[id(p)].name for p in parameters if p.grad is None}
+            loop.average(item, ready_s - began_s - loop.coding_s(began_s), complete)
+        else:
+            loop.average_plainly(item, complete)
+        return True
 
     def end_buckets(self) -> None:
         """After the hook of the last bucket, before DDP finishes; DDP's marks cannot be read inside a hook."""
-        if self._loop is None or self._executor is None:
+        if self._loop is None or self._closed:
             return
         unused, self._unused = self._unused, set()
         if self._used_map is not None:
             used = self._used_map().tolist()
             unused = {layer.name for layer, mark in zip(self._names.values(), used, strict=True) if not mark}
         if self.enabled:
-            self._executor.submit(lambda: self.loop.end_step(unused))
+            self._loop.end_step(unused)
 
     def next_step(self) -> None:
         """A step is over."""
@@ -155,8 +160,8 @@ class State:
     def end_backward(self) -> None:
         """End of a backward pass, in the user's thread, after DDP has finished. Raises what went wrong in the step."""
         self.next_step()
-        if self._failed_bind is not None:
-            raise self._failed_bind
+        if self._broken is not None:
+            raise self._broken
         if self._loop is not None and self._loop.failure is not None:
             self._loop.board.linger()
             raise self._loop.failure
@@ -168,8 +173,7 @@ class State:
         """
         if self._loop is None:
             return {"version": 1, "residual": dict((self._pending or {}).get("residual", {}))}
-        if self._executor is not None:
-            self._executor.drain()
+        self._loop.drain()
         return {"version": 1, "residual": self._loop.residual.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -182,37 +186,64 @@ class State:
             self._load(saved)
 
     def _load(self, saved: Mapping[str, Any]) -> None:
-        if self._executor is not None:
-            self._executor.drain()
+        self.loop.drain()
         numel = {layer.name: layer.numel for layer in self._names.values()}
         for name, tensor in saved["residual"].items():
             if numel.get(name) != tensor.numel():
                 raise ConfigError(
                     f"the saved residual of {name} has {tensor.numel()} entries, the model {numel.get(name)}"
                 )
+            if not bool(torch.isfinite(tensor).all()):
+                raise ConfigError(f"the saved residual of {name} is not finite; take another checkpoint")
         self.loop.residual.load_state_dict(dict(saved["residual"]))
 
     def close(self) -> None:
-        """Finish what is running, join the thread, close the group. The hook then leaves gradients unaveraged."""
-        if self._executor is not None:
-            self._executor.close()
+        """Finish what is running, join the threads, close the group. May be called again.
+
+        The model cannot be trained on: its next backward raises AttachError.
+        """
+        self._closed = True
+        closed(self)
         if self._loop is not None:
-            self._loop.close_group()
+            self._loop.close()
         for sink in self.sinks:
             sink.close()
         self.sinks.clear()
 
+    def leave(self, error: BaseException | None) -> None:
+        """Close at the end of the program. Peers that still wait for this rank are told the error that ended it."""
+        told = self._loop is not None and error is not None and not self._closed and self._loop.failure is None
+        if told and self._loop is not None and error is not None:
+            self._loop.board.report(self._loop.plan.step, "in the training script", error)
+        self.close()
+        if told and self._loop is not None:
+            self._loop.board.linger()
+
 
 def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | None:
     """DDP's own marks of the parameters that this rank used; it keeps them with find_unused_parameters alone."""
-    read = getattr(model.reducer, "_get_local_used_map", None)
-    return read if model.find_unused_parameters and not model.static_graph else None
+    if not model.find_unused_parameters or model.static_graph or not hasattr(model.reducer, "_get_local_used_map"):
+        return None
+    seen = weakref.ref(model)  # a State must not keep its model alive
+
+    def read() -> torch.Tensor:
+        alive = seen()
+        if alive is None:
+            raise AttachError("the model of this State is gone")
+        marks: torch.Tensor = alive.reducer._get_local_used_map()
+        return marks
+
+    return read
 
 
 def find_model(state: State) -> DistributedDataParallel:
-    """The DDP model whose hook holds this state. Raises AttachError if there is none."""
-    for thing in gc.get_objects():
-        if issubclass(type(thing), DistributedDataParallel) and any(s is state for _, s in thing._comm_hooks):
-            found: DistributedDataParallel = thing
-            return found
-    raise AttachError("no DDP model has this State in its communication hook")
+    """The DDP model whose hook holds this state. Raises AttachError if there is none, or more than one."""
+    models: list[DistributedDataParallel] = [
+        thing for thing in gc.get_objects() if issubclass(type(thing), DistributedDataParallel)
+    ]
+    holding = [model for model in models if any(s is state for _, s in model._comm_hooks)]
+    if not holding:
+        raise AttachError("no DDP model has this State in its communication hook")
+    if len(holding) > 1:
+        raise AttachError(ONE_MODEL)
+    return holding[0]

@@ -26,18 +26,24 @@ class StepLog:
     ready_s: list[float] = field(default_factory=list)  # of each bucket, from start_s
     transfers: list[Transfer] = field(default_factory=list)
     wire_bytes: int = 0  # sent by this rank in frames and all-reduces
+    dense_bytes: int = 0  # what plain DDP would have sent
     encode_s: float = 0.0  # residual, selection and encoding
     wire_s: float = 0.0  # from the first piece handed over to the last one received
     decode_s: float = 0.0
     expected_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OPERATORS, 0.0))
-    measured_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OPERATORS, 0.0))
+    encoded_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OPERATORS, 0.0))
+    decoded_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OPERATORS, 0.0))
     end_s: float = 0.0  # monotonic, when the last bucket was finished
     energy: dict[str, Floats] = field(default_factory=dict)  # curves read this step, by layer name
 
-    def coded(self, operator: str, expected_s: float, measured_s: float) -> None:
-        """Add seconds spent in an operator, beside what was expected of it."""
+    def encoded(self, operator: str, expected_s: float, measured_s: float) -> None:
+        """Add seconds of encoding with an operator, beside what was expected of all its coding."""
         self.expected_s[operator] += expected_s
-        self.measured_s[operator] += measured_s
+        self.encoded_s[operator] += measured_s
+
+    def decoded(self, operator: str, measured_s: float) -> None:
+        """Add seconds of decoding with an operator. Encoding and decoding run in two threads."""
+        self.decoded_s[operator] += measured_s
 
 
 @final
@@ -79,7 +85,7 @@ class Statistics:
             decode_s=log.decode_s,
             step_s=log.end_s - log.start_s,
             expected_s=np.array([log.expected_s[o] for o in OPERATORS]),
-            measured_s=np.array([log.measured_s[o] for o in OPERATORS]),
+            measured_s=np.array([log.encoded_s[o] + log.decoded_s[o] for o in OPERATORS]),
             unused=np.array([name in log.unused for name in names], bool),
         )
 

@@ -48,8 +48,11 @@ class Solver(ABC):
 def bucket_sums(menu: Menu, choice: Choice) -> tuple[Floats, Floats]:
     """(B,) seconds on the link and (B,) seconds of coding of each bucket."""
     rows = np.arange(len(choice.column))
-    link_s = np.add.reduceat(menu.link_s[rows, choice.column], menu.starts)
-    coding_s = np.add.reduceat(menu.coding_s[rows, choice.column], menu.starts)
+    layer_link_s, layer_coding_s = menu.link_s[rows, choice.column], menu.coding_s[rows, choice.column]
+    for i in np.flatnonzero(choice.k != menu.k[rows, choice.column]).tolist():
+        layer_link_s[i], layer_coding_s[i] = menu.seconds(i, int(choice.column[i]), int(choice.k[i]))
+    link_s = np.add.reduceat(layer_link_s, menu.starts)
+    coding_s = np.add.reduceat(layer_coding_s, menu.starts)
     travels = choice.whole >= 0
     where = np.arange(len(menu.starts))
     link_s = np.where(travels, menu.whole_link_s[where, choice.whole], link_s)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from kimad.menu import Menu
 from kimad.solver.interface import Choice, Solver
-from kimad.solver.topup import top_up
+from kimad.solver.moves import in_frames, moved_down
+from kimad.solver.topup import CLOSE, top_up
 
 Floats = NDArray[np.float64]
 
@@ -43,9 +44,9 @@ class Lagrangian(Solver):
     def solve(self, menu: Menu, budget_s: float) -> Choice:
         low, high = price_range(menu)
         pricing = _Pricing(menu)
-        free = pricing.at(low)
-        if free.cost_s <= budget_s:
-            return free
+        over = pricing.at(low)
+        if over.cost_s <= budget_s:
+            return over
         best = pricing.at(high)
         if best.cost_s > budget_s:
             return best
@@ -57,9 +58,17 @@ class Lagrangian(Solver):
             if choice.cost_s <= budget_s:
                 high, best = middle, choice
             else:
-                low = middle
+                low, over = middle, choice
         bound = best.error + high * (best.cost_s - budget_s)
-        return top_up(menu, best, budget_s, bound)
+        result = top_up(menu, best, budget_s, bound)
+        if result.error <= bound * CLOSE:
+            return result
+        starts = []
+        for whole in (over.whole, best.whole):
+            down = moved_down(menu, in_frames(menu, over, whole), budget_s)
+            starts += [down] if down is not None else []
+        others = [top_up(menu, start, budget_s, bound) for start in starts]
+        return min([result, *others], key=lambda c: c.error)
 
 
 def price_range(menu: Menu) -> tuple[float, float]:

@@ -5,19 +5,32 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kimad.menu import Menu
 from kimad.solver.interface import Choice
+from kimad.solver.moves import moved_up
+
+Ints = NDArray[np.int64]
 
 ENOUGH = 1e-4  # share of the budget that may stay unspent
 PASSES = 4
+CLOSE = 1.001  # times the bound: good enough, no more is tried
 
 
 def top_up(menu: Menu, choice: Choice, budget_s: float, bound: float) -> Choice:
+    """The choice with as much more sent as `budget_s` allows."""
+    best = _raise_k(menu, choice, budget_s)
+    if best.error > bound * CLOSE:
+        best = min(best, _raise_k(menu, moved_up(menu, choice, budget_s), budget_s), key=lambda c: c.error)
+    return replace(best, bound=bound)
+
+
+def _raise_k(menu: Menu, choice: Choice, budget_s: float) -> Choice:
     """The choice with as much more kept as `budget_s` allows, best gain per second first.
 
-    Between two densities cost and error are taken as linear in k, from above: frames grow in whole bytes and
-    Elias-Fano codes are concave in k, so the share is kept a little below what the line allows.
+    Between two densities the error is linear in k, as curves are. Cost is not: Elias-Fano codes are concave in k and
+    grow in whole bytes, so the k that just fits is searched with exact sizes.
     """
     rows = np.arange(len(choice.column))
     column, k = choice.column.copy(), choice.k.copy()
@@ -25,37 +38,54 @@ def top_up(menu: Menu, choice: Choice, budget_s: float, bound: float) -> Choice:
     counts = np.diff(np.append(menu.starts, len(rows)))
     in_frames = np.repeat(choice.whole < 0, counts)
     menu_cost_s = menu.cost_s
-    slack_s = budget_s - cost_s
     partly: set[int] = set()
     for _ in range(PASSES):
-        follower = menu.next_column[column]
+        follower = _followers(menu, column)
         step_s = menu_cost_s[rows, follower] - menu_cost_s[rows, column]
         gain = menu.error[rows, column] - menu.error[rows, follower]
         open_ = in_frames & (follower >= 0) & (step_s > 0) & (gain > 0) & np.isfinite(gain)
         moved = False
         for i in sorted(np.flatnonzero(open_).tolist(), key=lambda i: -gain[i] / step_s[i]):
+            slack_s = budget_s - cost_s
             if slack_s <= ENOUGH * budget_s:
                 break
             if i in partly:
                 continue
+            here, there = int(menu.k[i, column[i]]), int(menu.k[i, follower[i]])
             if step_s[i] <= slack_s:
-                column[i], share, moved = follower[i], 1.0, True
-                k[i] = menu.k[i, column[i]]
-            else:
-                share = _share(menu, i, int(column[i]), int(follower[i]), slack_s / step_s[i])
-                if share <= 0:
-                    continue
-                k[i] = menu.k[i, column[i]] + int(share * (menu.k[i, follower[i]] - menu.k[i, column[i]]))
+                column[i], k[i], moved = follower[i], there, True
+                cost_s += step_s[i]
+                error -= gain[i]
+                continue
+            limit_s = menu_cost_s[i, column[i]] + slack_s
+            k[i] = _largest(menu, i, int(column[i]), there, limit_s)
+            if k[i] > here:
                 partly.add(i)
-            slack_s -= share * step_s[i]
-            cost_s += share * step_s[i]
-            error -= share * gain[i]
-        if not moved or slack_s <= ENOUGH * budget_s:
+                cost_s += sum(menu.seconds(i, int(column[i]), int(k[i]))) - menu_cost_s[i, column[i]]
+                error -= gain[i] * (k[i] - here) / (there - here)
+        if not moved or budget_s - cost_s <= ENOUGH * budget_s:
             break
-    return replace(choice, column=column, k=k, cost_s=float(cost_s), error=float(error), bound=bound)
+    return replace(choice, column=column, k=k, cost_s=float(cost_s), error=float(error))
 
 
-def _share(menu: Menu, layer: int, column: int, follower: int, share: float) -> float:
-    """A share of the way to the next density that surely fits: whole entries, rounded down, one byte each spared."""
-    entries = int(menu.k[layer, follower] - menu.k[layer, column])
-    return max(0, int(share * entries) - 2) / entries if entries > 0 else 0.0
+def _followers(menu: Menu, column: Ints) -> Ints:
+    """For each layer the next column of the same family that keeps more, or -1: small layers repeat a k."""
+    rows = np.arange(len(column))
+    follower: Ints = menu.next_column[column]
+    while True:
+        same = (follower >= 0) & (menu.k[rows, follower] == menu.k[rows, column])
+        if not same.any():
+            return follower
+        follower = np.where(same, menu.next_column[follower], follower)
+
+
+def _largest(menu: Menu, layer: int, column: int, above: int, limit_s: float) -> int:
+    """The largest k below `above` whose cost is within the limit; that of the column if none is."""
+    fits = int(menu.k[layer, column])
+    while above - fits > 1:
+        middle = (fits + above) // 2
+        if sum(menu.seconds(layer, column, middle)) <= limit_s:
+            fits = middle
+        else:
+            above = middle
+    return fits

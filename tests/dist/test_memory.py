@@ -1,0 +1,136 @@
+"""After warm-up the hook allocates nothing of the model's size, by torch's and by numpy's own books.
+
+The hook is called with buckets that stay, without a backward pass: what autograd allocates is not counted.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.nn.parallel import DistributedDataParallel
+
+import kimad
+from kimad.executor import Executor
+from kimad.monitor import LinkSample
+from tests.dist.ranks import Ranks
+
+WIDTH = 2000
+LARGEST_BYTES = 4 * WIDTH * WIDTH
+WARM_UP, STEPS = 10, 10
+SCRIPTED_BPS = 30e6  # a slow link: "progress" then keeps few entries
+ALLOWED_BYTES = LARGEST_BYTES // 4  # O(k) memory of a selection, and pieces that stay in cache
+
+
+@final
+@dataclass(frozen=True)
+class FakeBucket:
+    """What the hook reads of a bucket."""
+
+    tensor: Tensor
+    gradient: Tensor  # what each step writes into it
+    members: list[nn.Parameter]
+    last: bool
+
+    def buffer(self) -> Tensor:
+        return self.tensor
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self.members
+
+    def is_last(self) -> bool:
+        return self.last
+
+
+@final
+class Watch:
+    """The most memory that one of torch's operators takes in one worker's thread, and the most that numpy holds."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+
+    def start(self) -> None:
+        tracemalloc.start()
+        self._executor.submit(self._profile.start)  # a profile sees its own thread alone
+        self._executor.drain()
+
+    def stop(self) -> tuple[int, int]:
+        """Bytes: torch's largest, numpy's most."""
+        self._executor.submit(self._profile.stop)
+        self._executor.drain()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        events = cast(Any, self._profile).events()
+        assert len(events) > STEPS, "the profile has seen the worker"
+        return max(event.cpu_memory_usage for event in events), most
+
+
+def one_step(state: kimad.State, buckets: Sequence[FakeBucket], step: int) -> None:
+    for bucket in buckets:
+        bucket.tensor.copy_(bucket.gradient)
+    futures = [kimad.hook(state, cast(GradBucket, bucket)) for bucket in buckets]
+    for future in futures:
+        future.wait()
+    assert len(state.records) == step + 1  # waits for the worker
+
+
+def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, int]:
+    """What torch, in one of the two threads, and numpy allocate in STEPS steps after warm-up."""
+    model = nn.Sequential(nn.Linear(WIDTH, 50), nn.Linear(50, WIDTH), nn.Linear(WIDTH, WIDTH))
+    ddp = DistributedDataParallel(model)
+    for parameter in model.parameters():
+        parameter.grad = parameter.detach()  # the hook asks whether there is one
+    state = kimad.attach(ddp, kimad.Config(kimad.parse_objective(objective)))
+    halves = list(model[2].parameters()), [*model[0].parameters(), *model[1].parameters()]
+    torch.manual_seed(rank)
+    gradients = [torch.randn(sum(p.numel() for p in members)) for members in halves]
+    buckets = [
+        FakeBucket(torch.empty_like(gradient), gradient, members, last=members is halves[1])
+        for gradient, members in zip(gradients, halves, strict=True)
+    ]
+    add = state.loop.residual.add
+
+    def wasteful(name: str, gradient: Tensor) -> Tensor:
+        copy: Any = gradient.clone() if planted == "torch" else gradient.numpy().copy()
+        assert len(copy) == len(gradient)
+        return add(name, gradient)
+
+    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> list[LinkSample | None]:
+        return [LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kimad.loop.link_samples", samples)
+        for step in range(WARM_UP):
+            one_step(state, buckets, step)
+        if planted:
+            patch.setattr(state.loop.residual, "add", wasteful)
+        watch = Watch(state.loop._coding if thread == "coding" else state.loop._wire)
+        watch.start()
+        for step in range(WARM_UP, WARM_UP + STEPS):
+            one_step(state, buckets, step)
+        seen = watch.stop()
+    assert sum(record.wire_bytes for record in state.records[WARM_UP:]) > 10_000
+    state.close()
+    return seen
+
+
+@pytest.mark.parametrize("thread", ["coding", "wire"])
+@pytest.mark.parametrize("objective", ["fixed:topk:0.01", "fixed:int8", "fixed:bf16", "fixed:float32", "progress"])
+def test_nothing_of_the_models_size_is_allocated(two_ranks: Ranks, objective: str, thread: str) -> None:
+    for by_torch, by_numpy in two_ranks.run(grown, objective, thread, ""):
+        assert by_torch < ALLOWED_BYTES, (by_torch, by_numpy)
+        assert by_numpy < ALLOWED_BYTES, (by_torch, by_numpy)
+
+
+@pytest.mark.parametrize("planted", ["torch", "numpy"])
+def test_a_copy_of_the_largest_layer_is_seen(two_ranks: Ranks, planted: str) -> None:
+    for by_torch, by_numpy in two_ranks.run(grown, "fixed:topk:0.01", "coding", planted):
+        assert (by_torch >= LARGEST_BYTES) == (planted == "torch"), (by_torch, by_numpy)
+        assert (by_numpy >= LARGEST_BYTES) == (planted == "numpy"), (by_torch, by_numpy)

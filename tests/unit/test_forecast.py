@@ -1,0 +1,108 @@
+"""The decayed average: what it follows, what it doubts, and what weighs little."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimad.forecast import DecayedAverage, Forecast
+from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample
+
+SOLID = 4_000_000
+
+
+def forecast(
+    *samples: tuple[float, float, int], half_life_s: float = 0.5, caution: float = 0.67, now_s: float | None = None
+) -> Forecast:
+    """After samples of (time, Mbit/s, bytes)."""
+    link = DecayedAverage(half_life_s, caution)
+    for time_s, mbps, size in samples:
+        link.update(LinkSample(time_s, mbps * 1e6, size, 8 * size / (mbps * 1e6)))
+    found = link.forecast(samples[-1][0] if now_s is None else now_s)
+    assert found is not None
+    return found
+
+
+def test_nothing_is_known_before_a_sample() -> None:
+    assert DecayedAverage(0.5, 0.67).forecast(10.0) is None
+
+
+def test_a_steady_link_is_certain() -> None:
+    steady = forecast(*((0.1 * i, 100, SOLID) for i in range(20)))
+    assert steady.mean_bps == pytest.approx(1e8)
+    assert steady.low_bps == pytest.approx(1e8, rel=1e-6)
+    assert steady.spread == pytest.approx(0, abs=1e-6)
+    assert steady.age_s == 0
+
+
+def test_a_sample_counts_half_after_its_half_life() -> None:
+    two = forecast((0.0, 100, SOLID), (2.0, 400, SOLID), half_life_s=2.0)
+    assert two.mean_bps == pytest.approx((100 * 0.5 + 400) / 1.5 * 1e6)
+
+
+def test_caution_counts_standard_deviations() -> None:
+    pair = [(0.0, 100, SOLID), (0.0, 300, SOLID)]
+    for caution in (0.0, 0.5, 0.67):
+        found = forecast(*pair, caution=caution)
+        assert (found.mean_bps, found.spread) == pytest.approx((2e8, 0.5))
+        assert found.low_bps == pytest.approx(2e8 - caution * 1e8)
+
+
+def test_the_low_quantile_stays_above_a_tenth() -> None:
+    found = forecast((0.0, 1, SOLID), (0.0, 1000, SOLID), caution=50)
+    assert found.low_bps == pytest.approx(0.1 * found.mean_bps)
+
+
+def test_small_samples_weigh_little() -> None:
+    """Latency makes a small transfer look slow; it must not pull the mean far."""
+    tiny = forecast((0.0, 100, SOLID), (0.0, 1, MIN_SAMPLE_BYTES))
+    assert 98e6 < tiny.mean_bps < 99e6
+    full = forecast((0.0, 100, SOLID), (0.0, 1, SOLID))
+    assert full.mean_bps == pytest.approx(50.5e6)
+
+
+@pytest.mark.parametrize("spacing_s", [0.5, 1.0])
+def test_a_step_change_is_followed_within_three_samples(spacing_s: float) -> None:
+    """330 -> 30 -> 330 Mbit/s, what is planned on: down at once, up within a factor of two."""
+    rates = [330] * 10 + [30] * 10 + [330] * 10
+    samples = [(spacing_s * i, rate, SOLID) for i, rate in enumerate(rates)]
+    assert forecast(*samples[:10]).low_bps == pytest.approx(330e6, rel=1e-3)
+    fallen = forecast(*samples[:13])
+    assert fallen.low_bps < 35e6
+    assert fallen.mean_bps < 330e6 / 4
+    risen = forecast(*samples[:23])
+    assert risen.low_bps > 330e6 / 2
+    assert risen.mean_bps > 330e6 * 0.8
+
+
+def test_age_counts_from_the_last_solid_sample() -> None:
+    small = DecayedAverage.SOLID_BYTES - 1
+    assert forecast((1.0, 10, SOLID), (4.0, 10, small), now_s=6.0).age_s == 5.0
+    assert forecast((1.0, 10, small), (4.0, 10, small + 1), now_s=6.0).age_s == 2.0
+    assert forecast((1.0, 10, small), now_s=6.0).age_s == math.inf
+
+
+def test_old_samples_alone_still_give_a_mean() -> None:
+    old = forecast((0.0, 50, SOLID), now_s=1e6)
+    assert (old.mean_bps, old.age_s) == pytest.approx((50e6, 1e6))
+
+
+sizes = st.integers(MIN_SAMPLE_BYTES, 10**9)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(1e-3, 1e6), sizes), min_size=1, max_size=80))
+def test_a_forecast_lies_among_its_samples(samples: list[tuple[float, float, int]]) -> None:
+    samples = sorted(samples)
+    found = forecast(*samples)
+    rates = [mbps * 1e6 for _, mbps, _ in samples]
+    assert min(rates) * 0.999 <= found.mean_bps <= max(rates) * 1.001
+    assert 0 < found.low_bps <= found.mean_bps
+    assert math.isfinite(found.spread)
+
+
+def test_only_the_latest_samples_are_kept() -> None:
+    many = [(0.0, 1000, SOLID)] * 500 + [(0.0, 10, SOLID)] * DecayedAverage.KEPT
+    assert forecast(*many).mean_bps == pytest.approx(10e6)

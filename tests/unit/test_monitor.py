@@ -1,0 +1,94 @@
+"""Transfers to link samples: unions of busy intervals, and waiting that is not the wire's."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample, Transfer, busy_s, link_samples, totals
+
+MB = 1_000_000
+
+
+def bps(samples: list[LinkSample | None]) -> list[float]:
+    assert None not in samples
+    return [s.bps for s in samples if s is not None]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ([], 0.0),
+        ([(1.0, 3.0)], 2.0),
+        ([(5.0, 5.0)], 0.0),
+        ([(0.0, 1.0), (1.0, 2.0)], 2.0),
+        ([(0.0, 2.0), (1.0, 3.0)], 3.0),
+        ([(0.0, 10.0), (2.0, 3.0), (9.0, 11.0)], 11.0),
+        ([(4.0, 5.0), (0.0, 1.0), (2.0, 3.0)], 3.0),
+        ([(-2.0, -1.0), (-1.5, 0.0)], 2.0),
+    ],
+)
+def test_union_of_intervals(intervals: list[tuple[float, float]], expected: float) -> None:
+    assert busy_s(intervals) == expected
+    random.Random(0).shuffle(intervals)
+    assert busy_s(iter(intervals)) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted)))
+def test_union_counts_every_second_once(intervals: list[list[int]]) -> None:
+    covered = {second for start, end in intervals for second in range(start, end)}
+    assert busy_s((start, end) for start, end in intervals) == len(covered)
+
+
+def test_totals_keep_kinds_apart() -> None:
+    transfers = [
+        Transfer(10, 0.0, 1.0),
+        Transfer(20, 0.5, 2.0),
+        Transfer(100, 2.0, 5.0, collective=True),
+        Transfer(5, 8.0, 9.0),
+    ]
+    assert totals(transfers, collective=False) == (35, 3.0)
+    assert totals(transfers, collective=True) == (100, 3.0)
+    assert totals([], collective=True) == (0, 0)
+
+
+def test_every_rank_has_its_own_link() -> None:
+    samples = link_samples(7.0, [(MB, 1.0), (MB, 2.0), (3 * MB, 1.0)], [(0, 0.0)] * 3)
+    assert bps(samples) == [8e6, 4e6, 24e6]
+    assert samples[2] == LinkSample(7.0, 24e6, 3 * MB, 1.0)
+
+
+def test_the_shortest_duration_of_a_collective_is_the_wires() -> None:
+    assert bps(link_samples(0.0, [(0, 0.0)] * 3, [(MB, 4.0), (MB, 1.0), (MB, 9.0)])) == [8e6] * 3
+
+
+@pytest.mark.parametrize("sleeper", [0, 1, 2])
+def test_a_rank_that_sleeps_does_not_change_the_estimate(sleeper: int) -> None:
+    """It comes late: the others wait inside the collective for it, and it does not wait at all."""
+    awake = [(MB, 0.5)] * 3
+    held_up = [(MB, 0.5 if rank == sleeper else 30.5) for rank in range(3)]
+    own = [(MB, 1.0), (2 * MB, 1.0), (MB, 3.0)]
+    assert link_samples(1.0, own, held_up) == link_samples(1.0, own, awake)
+
+
+def test_frames_and_collectives_add_up() -> None:
+    assert bps(link_samples(0.0, [(MB, 1.0), (MB, 2.0)], [(3 * MB, 1.0), (3 * MB, 5.0)])) == [16e6, 32e6 / 3]
+
+
+def test_too_few_bytes_say_nothing() -> None:
+    few = MIN_SAMPLE_BYTES - 1
+    assert link_samples(0.0, [(few, 1.0), (few + 1, 1.0)], [(0, 0.0)] * 2) == [
+        None,
+        LinkSample(0.0, 8.0 * MIN_SAMPLE_BYTES, MIN_SAMPLE_BYTES, 1.0),
+    ]
+    assert link_samples(0.0, [(0, 0.0)], [(0, 0.0)]) == [None]
+    assert link_samples(0.0, [(MB, 0.0)], [(0, 0.0)]) == [None]  # no time, no rate
+    assert link_samples(0.0, [], []) == []
+
+
+def test_ranks_must_match() -> None:
+    with pytest.raises(ValueError, match="argument 2"):
+        link_samples(0.0, [(MB, 1.0)] * 2, [(0, 0.0)])

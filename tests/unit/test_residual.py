@@ -1,0 +1,207 @@
+"""Error feedback: residual_new + decoded = residual_old + gradient, also when a step is taken back."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import Tensor
+
+from kimad.compressors import Option, decode, encode, wire_bytes
+from kimad.residual import Residual
+
+N = 700
+OPTIONS = [
+    Option("topk", 31, "float32"), Option("topk", 31, "log4"), Option("topk", N, "int8"), Option("topk", 0, "log4"),
+    Option("int8"), Option("bfloat16"), Option("float32"),
+]  # fmt: skip
+
+
+def gradient(seed: int, n: int = N) -> Tensor:
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed))
+
+
+def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
+    """One layer of one step, as the exchange does it; returns what the frame carries."""
+    owed = residual.add(name, grad)
+    frame = torch.empty(wire_bytes(owed.shape, option), dtype=torch.uint8)
+    encode(owed, option, frame)
+    residual.sent(name, frame)
+    decoded = torch.zeros(grad.numel())
+    decode(frame, decoded)
+    return decoded
+
+
+def owed(residual: Residual, name: str) -> Tensor:
+    found = residual.owed(name)
+    assert found is not None
+    return found.clone()
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_nothing_is_lost(option: Option) -> None:
+    residual = Residual()
+    old = torch.zeros(N)
+    for step in range(4):
+        grad = gradient(step)
+        decoded = send(residual, "w", grad, option)
+        residual.end_step(set())
+        new = owed(residual, "w")
+        assert torch.equal(new, (old + grad) - decoded)
+        old = new
+    sent_whole = option.operator == "float32"
+    assert bool(old.any()) is not sent_whole
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+@pytest.mark.parametrize("undo", [None, {"w"}], ids=["void", "unused"])
+def test_what_did_not_arrive_is_owed_again(option: Option, undo: set[str] | None) -> None:
+    residual = Residual()
+    send(residual, "w", gradient(0), option)
+    residual.end_step(set())
+    before = owed(residual, "w")
+    decoded = send(residual, "w", gradient(1), option)
+    after = owed(residual, "w")
+    residual.end_step(undo)
+    assert torch.equal(owed(residual, "w"), after + decoded)
+    assert torch.allclose(owed(residual, "w"), before + gradient(1), rtol=1e-6, atol=1e-6)
+
+
+def test_only_the_layers_that_are_named_are_taken_back() -> None:
+    residual = Residual()
+    option = Option("topk", 31, "float32")
+    for name in ("a", "b"):
+        send(residual, name, gradient(0), option)
+    kept, taken = owed(residual, "a"), gradient(0)
+    residual.end_step({"b", "never sent"})
+    assert torch.equal(owed(residual, "a"), kept)
+    assert torch.equal(owed(residual, "b"), taken)
+
+
+def test_a_frame_is_taken_back_once() -> None:
+    residual = Residual()
+    send(residual, "w", gradient(0), Option("topk", 31, "float32"))
+    residual.end_step(None)
+    residual.end_step(None)
+    assert torch.equal(owed(residual, "w"), gradient(0))
+
+
+def test_two_frames_of_one_layer_are_both_taken_back() -> None:
+    residual = Residual()
+    option = Option("topk", 31, "float32")
+    send(residual, "w", gradient(0), option)
+    send(residual, "w", torch.zeros(N), option)
+    residual.end_step(None)
+    assert torch.equal(owed(residual, "w"), gradient(0))
+
+
+def test_a_dropped_layer_owes_everything() -> None:
+    residual = Residual()
+    residual.add("w", gradient(0))
+    residual.end_step(set())
+    residual.add("w", gradient(1))
+    residual.end_step(set())
+    assert torch.equal(owed(residual, "w"), gradient(0) + gradient(1))
+    assert residual.squared_norm() == pytest.approx(float((gradient(0) + gradient(1)).square().sum()))
+
+
+def test_adding_does_not_change_the_gradient() -> None:
+    residual = Residual()
+    grad = gradient(0)
+    residual.add("w", grad)
+    memory = residual.add("w", grad)
+    assert torch.equal(grad, gradient(0))
+    assert memory.data_ptr() != grad.data_ptr()
+
+
+def test_flush_pays_everything_back() -> None:
+    residual = Residual()
+    residual.add("w", gradient(0))
+    residual.end_step(set())
+    grad = gradient(1)
+    residual.flush("w", grad)
+    assert torch.equal(grad, gradient(1) + gradient(0))
+    assert torch.equal(owed(residual, "w"), gradient(0))  # until the step is known to be valid
+    residual.end_step(set())
+    assert residual.owed("w") is None
+    assert residual.names() == []
+    assert residual.squared_norm() == 0
+    again = gradient(2)
+    residual.flush("w", again)
+    assert torch.equal(again, gradient(2))
+
+
+@pytest.mark.parametrize("undo", [None, {"w"}], ids=["void", "unused"])
+def test_a_flush_that_did_not_arrive_stays_owed(undo: set[str] | None) -> None:
+    residual = Residual()
+    residual.add("w", gradient(0))
+    residual.end_step(set())
+    residual.flush("w", gradient(1))
+    residual.end_step(undo)
+    assert torch.equal(owed(residual, "w"), gradient(0))
+
+
+def test_after_a_flush_a_layer_starts_anew() -> None:
+    residual = Residual()
+    residual.add("w", gradient(0))
+    residual.end_step(set())
+    residual.flush("w", gradient(1))
+    residual.end_step(set())
+    assert torch.equal(residual.add("w", gradient(2)), gradient(2))
+
+
+def test_nothing_is_owed_at_first() -> None:
+    residual = Residual()
+    grad = gradient(0)
+    residual.flush("w", grad)
+    residual.end_step(None)
+    assert torch.equal(grad, gradient(0))
+    assert (residual.names(), residual.owed("w"), residual.squared_norm()) == ([], None, 0)
+
+
+def through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Tensor] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def test_a_resumed_run_goes_on_bit_for_bit() -> None:
+    option = Option("topk", 31, "log4")
+    residual, resumed = Residual(), Residual()
+    resumed.add("of another run", gradient(9))
+    for name in ("b.weight", "a.weight"):
+        send(residual, name, gradient(0), option)
+    residual.end_step(set())
+    resumed.load_state_dict(through_a_file(residual.state_dict()))
+    assert resumed.names() == residual.names() == ["a.weight", "b.weight"]
+    assert resumed.squared_norm() == residual.squared_norm() > 0
+    for step in range(1, 4):
+        for name in residual.names():
+            ours = send(residual, name, gradient(step), option)
+            assert torch.equal(ours, send(resumed, name, gradient(step), option))
+        residual.end_step(set())
+        resumed.end_step(set())
+    for name in residual.names():
+        assert torch.equal(owed(residual, name), owed(resumed, name))
+
+
+def test_a_state_dict_is_a_copy() -> None:
+    residual = Residual()
+    residual.add("w", gradient(0))
+    state = residual.state_dict()
+    residual.add("w", gradient(1))
+    assert torch.equal(state["w"], gradient(0))
+    residual.load_state_dict(state)
+    residual.add("w", gradient(1))
+    assert torch.equal(state["w"], gradient(0))
+
+
+def test_loading_forgets_the_frames_of_a_step_under_way() -> None:
+    residual = Residual()
+    send(residual, "w", gradient(0), Option("topk", 31, "float32"))
+    residual.load_state_dict({"w": gradient(5)})
+    residual.end_step(None)
+    assert torch.equal(owed(residual, "w"), gradient(5))
