@@ -27,8 +27,8 @@ class Config:
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
     max_drop_steps: int = 50  # steps after which a dropped layer must be sent
-    half_life_s: float = 0.5  # s, age at which a link sample counts half
-    caution: float = 0.67  # standard deviations below the mean at which is planned (0.67 = lower quartile)
+    half_life_s: float = 0.5  # s, age at which a link sample counts half, if a newer one has not halved it already
+    low_quantile: float = 0.25  # quantile of the recent link samples on which is planned
     probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent
     probe_bytes: int = 1 << 20  # bytes of such a probe (real gradient, never padding)
     records: int = 1000  # StepRecords kept in memory
@@ -45,8 +45,10 @@ class Config:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not abs(value) <= sys.float_info.max:
                 raise ConfigError(f"{f.name} is {value!r}; it must be a finite number")
-            if value < 0 or (value == 0 and f.name not in ("caution", "records")):
+            if value < 0 or (value == 0 and f.name not in ("low_quantile", "records")):
                 raise ConfigError(f"{f.name} is {value!r}; it must be positive")
+            if f.name == "low_quantile" and value > 1:
+                raise ConfigError(f"{f.name} is {value!r}; it must be between 0 and 1")
             if isinstance(f.default, int) and not isinstance(value, int):
                 raise ConfigError(f"{f.name} is {value!r}; it must be a whole number, as an int")
 

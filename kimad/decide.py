@@ -54,7 +54,7 @@ class Planner:
         self._layers = list(layers)
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
-        self._links = [DecayedAverage(config.half_life_s, config.caution) for _ in range(world_size)]
+        self._links = [DecayedAverage(config.half_life_s, config.low_quantile) for _ in range(world_size)]
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading

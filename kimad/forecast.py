@@ -8,7 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kimad.monitor import LinkSample
+
+Floats = NDArray[np.float64]
 
 
 @final
@@ -36,20 +41,20 @@ class Estimator(ABC):
 
 @final
 class DecayedAverage(Estimator):
-    """Average in which a sample counts 2^(-age/half_life), times its bytes up to 1 MB and its time up to 5 ms.
+    """Average of recent samples, and a low quantile of them.
 
-    Small transfers, and those too short to be timed well, weigh little.
-    low = mean - caution x standard deviation, at least a tenth of the mean.
+    A sample counts 2^(-d), d the number of newer samples or age / half_life, whichever is larger; times its bytes up to
+    1 MB and its time up to 5 ms, because small transfers and those too short to be timed well say little.
     """
 
     FULL_WEIGHT_BYTES = 1_000_000
     FULL_WEIGHT_S = 5e-3
     SOLID_BYTES = 256 << 10  # a sample from here on measures the link
-    KEPT = 64  # samples
+    KEPT = 32  # samples; what is older counts for nothing
 
-    def __init__(self, half_life_s: float, caution: float) -> None:
+    def __init__(self, half_life_s: float, low_quantile: float) -> None:
         self._half_life_s = half_life_s
-        self._caution = caution
+        self._low_quantile = low_quantile
         self._samples: deque[LinkSample] = deque(maxlen=self.KEPT)
         self._solid_s = -math.inf
 
@@ -61,13 +66,19 @@ class DecayedAverage(Estimator):
     def forecast(self, now_s: float) -> Forecast | None:
         if not self._samples:
             return None
-        newest_s = self._samples[-1].time_s
-        weight = mean = square = 0.0
-        for s in self._samples:
-            size = min(1.0, s.bytes / self.FULL_WEIGHT_BYTES) * min(1.0, s.busy_s / self.FULL_WEIGHT_S)
-            w = size * 0.5 ** ((newest_s - s.time_s) / self._half_life_s)
-            weight, mean, square = weight + w, mean + w * s.bps, square + w * s.bps * s.bps
-        mean /= weight
-        deviation = math.sqrt(max(0.0, square / weight - mean * mean))
-        low = max(0.1 * mean, mean - self._caution * deviation)
-        return Forecast(mean, low, deviation / mean, now_s - self._solid_s)
+        time_s, bps, size, busy_s = np.array([(s.time_s, s.bps, s.bytes, s.busy_s) for s in self._samples]).T
+        halvings = np.maximum(np.arange(len(bps))[::-1], (time_s[-1] - time_s) / self._half_life_s)
+        weight = np.minimum(1, size / self.FULL_WEIGHT_BYTES) * np.minimum(1, busy_s / self.FULL_WEIGHT_S)
+        weight *= 0.5**halvings
+        mean = float(np.average(bps, weights=weight))
+        spread = math.sqrt(float(np.average((bps - mean) ** 2, weights=weight))) / mean
+        low = min(mean, weighted_quantile(bps, weight, self._low_quantile))
+        return Forecast(mean, low, spread, now_s - self._solid_s)
+
+
+def weighted_quantile(values: Floats, weights: Floats, quantile: float) -> float:
+    """Quantile of weighted values: each stands at the middle of its weight, linear in between."""
+    order = np.argsort(values)
+    values, weights = values[order], weights[order]
+    middles = (np.cumsum(weights) - weights / 2) / weights.sum()
+    return float(np.interp(quantile, middles, values))

@@ -11,7 +11,7 @@ from kimad.config import SOLVERS
 
 NUMBERS = [f.name for f in fields(Config) if f.name not in ("objective", "solver")]
 WHOLE = [f.name for f in fields(Config) if isinstance(f.default, int)]
-MAY_BE_ZERO = ("caution", "records")
+MAY_BE_ZERO = ("low_quantile", "records")
 NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", None, True, 1j, [1], 10**400]
 
 
