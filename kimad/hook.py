@@ -1,6 +1,7 @@
 """The DDP communication hook: takes a bucket, returns a future of its average.
 
-    gradient ready -> hook -> executor -> Loop.average -> Exchange.average -> future -> DDP -> optimizer
+    gradient ready -> hook -> State.submit -> Loop.average -> Coder.encode -> Exchange.send -> Coder.decode
+                   -> future -> DDP -> optimizer
 
 The hook itself only writes down what the bucket is. It never raises, never returns None and never leaves its future
 open: DDP's reducer survives none of these. An error is raised to the user at the end of backward.
