@@ -13,8 +13,8 @@ from types import FrameType
 
 import click
 
-from examples.resnet.report import as_json, read_run, summarise, table
-from examples.resnet.runner import LINK, WORKERS, Plan, RunError, run
+from examples.resnet.report import as_json, operating_point, read_run, summarise, table
+from examples.resnet.runner import LINK, MEAN_MBPS, WORKERS, Plan, RunError, run
 
 MIN_SECONDS = 30.0  # two periods of the link
 PLANS = (
@@ -71,6 +71,7 @@ def main(out: Path, as_json_only: bool, quick: bool) -> None:
         return
     click.echo(f"ResNet-18, {WORKERS} workers, link {LINK} (Mbit/s, Mbit/s, s); ranks bit-identical in every run\n")
     click.echo(table(rows))
+    click.echo(f"\n{operating_point(out / 'kimad' / 'records.jsonl', MEAN_MBPS)}")
     click.echo(f"\n{out / 'summary.json'}\n{out / 'loss_and_link.png'}")
 
 

@@ -121,6 +121,30 @@ def wire_bytes(run: Run) -> int:
     return max((sample.bytes_acked for sample in run.link), default=0)
 
 
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where a comparison was made: at a rho far below 1 nobody can win, far above it everybody does."""
+
+    dense_s: float  # that the float32 gradient takes at the link's mean rate
+    compute_s: float  # of a step, the median
+
+    @property
+    def rho(self) -> float:
+        """Seconds of sending per second of computing."""
+        return self.dense_s / self.compute_s
+
+    def __str__(self) -> str:
+        times = f"dense gradient {self.dense_s:.2f} s at the mean rate, computing {self.compute_s:.2f} s"
+        return f"{times}: rho = {self.rho:.1f}"
+
+
+def operating_point(records: Path, mean_mbps: float) -> OperatingPoint:
+    """Read off the records of an adaptive run, which say when the last gradient of each step was ready."""
+    steps = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    compute_s = statistics.median(step["measured"]["compute_s"] for step in steps)
+    return OperatingPoint(8 * steps[-1]["dense_bytes"] / (mean_mbps * 1e6), compute_s)
+
+
 def as_json(rows: Sequence[Row]) -> str:
     """The summary's text."""
     return json.dumps([asdict(row) for row in rows], indent=2) + "\n"

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.resnet.report import LOG_FILE, TRUTH_FILE
+from kimad.trace import parse_link
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "examples/resnet/train.py"
 WORKERS = 2
 SEED = 2  # of the model and the data; plain DDP's loss falls steadily with it
 LINK = "sine:30,330,15"  # Mbit/s, Mbit/s, seconds
+MEAN_MBPS = parse_link(LINK).mean_mbps(0.0, 15.0)  # of one period
 RUN_LIMIT_S = 900.0  # a run that lasts longer hangs
 GRACE_S = 15.0  # for a child to take its workers and its network down
 POLL_S = 0.5

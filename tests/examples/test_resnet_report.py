@@ -11,6 +11,7 @@ from examples.resnet.report import (
     Run,
     as_json,
     bytes_per_step,
+    operating_point,
     percentile_95,
     read_run,
     running_mean,
@@ -111,3 +112,12 @@ def test_the_plot_is_written(tmp_path: Path) -> None:
     falling = [2.0 / (1 + index) for index in range(30)]
     draw([run_of("ddp", falling), run_of("kimad", falling, step_s=0.2)], tmp_path / "loss_and_link.png")
     assert (tmp_path / "loss_and_link.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_operating_point_is_read_off_the_records(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    steps = [{"measured": {"compute_s": c}, "dense_bytes": 45_000_000} for c in (0.3, 0.4, 9.0)]
+    records.write_text("\n".join(json.dumps(step) for step in steps))
+    point = operating_point(records, 180.0)
+    assert (point.dense_s, point.compute_s, point.rho) == pytest.approx((2.0, 0.4, 5.0))
+    assert "rho = 5.0" in str(point)
