@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,12 @@ def test_documents_are_true(document: Path) -> None:
     targets = re.findall(r"!?\[[^\]]*\]\(<?([^)\s>]+)", prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
     local = [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:", target)]
     assert [target for target in local if target and not (document.parent / target).exists()] == []
+
+
+def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
+    """pytest skips folders by name, "dist" among them unless it is told otherwise."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+    assert "dist" in names
+    skipped = [n for n in names for pattern in pytestconfig.getini("norecursedirs") if fnmatch(n, pattern)]
+    assert not skipped
