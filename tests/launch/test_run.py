@@ -74,6 +74,7 @@ def test_termination_ends_the_workers(tmp_path: Path) -> None:
     body = """
     import pathlib, time
     train(make(), 2)
+    time.sleep(1)  # the last step is recorded behind it
     pathlib.Path(f"ready{rank}").touch()
     time.sleep(50)
     """
