@@ -27,7 +27,7 @@ for rank in range(world_size):
     pids.append(pid)
 if len(pids) == world_size:
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    print(json.dumps(codes))
+    print(json.dumps(codes), flush=True)
     os._exit(0)
 
 sys.stderr = open(f"{folder}/stderr{rank}", "w", buffering=1)
