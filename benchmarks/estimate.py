@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rows import Row
+from benchmarks.rows import NEVER, Row
 from examples.resnet.runner import LINK, Plan, run
 
 MIN_BYTES, MIN_BUSY_S = 1e6, 0.05
@@ -21,13 +21,18 @@ def estimate_rows(steps: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
         run(Plan("estimate", "progress", "none", steps=steps, seconds=0, expected_s=0), place, lambda left_s: None)
-        records = [json.loads(line) for line in (place / "records.jsonl").read_text(encoding="utf-8").splitlines()]
-        with (place / "truth-rank1.csv").open(encoding="utf-8", newline="") as file:  # the sender's link
-            truth = [(float(row["monotonic_s"]), float(row["mbps"])) for row in csv.DictReader(file)]
+        return rows_of(place, LINK)
+
+
+def rows_of(place: Path, link: str) -> list[Row]:
+    """The same of a run that there is."""
+    records = [json.loads(line) for line in (place / "records.jsonl").read_text(encoding="utf-8").splitlines()]
+    with (place / "truth-rank1.csv").open(encoding="utf-8", newline="") as file:  # the sender's link
+        truth = [(float(row["monotonic_s"]), float(row["mbps"])) for row in csv.DictReader(file)]
     errors = [error for record in records if (error := sample_error(record, truth)) is not None]
-    share = f"{len(errors)} of {len(records)} steps have 1 MB and 50 ms; link {LINK}"
-    value = statistics.median(errors) if errors else float("nan")
-    return [Row("link estimate, median error", 100 * value, "%", 15, "lower", share)]
+    share = f"{len(errors)} of {len(records)} steps have 1 MB and 50 ms; link {link}"
+    value = 100 * statistics.median(errors) if errors else NEVER
+    return [Row("link estimate, median error", value, "%", 15, "lower", share)]
 
 
 def sample_error(record: dict[str, object], truth: list[tuple[float, float]]) -> float | None:

@@ -21,18 +21,17 @@ from examples.resnet.model import ResNet18
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 3  # steps of one model in a row, so that what happens between steps falls on the model that causes it
-WARM_UP = 4  # blocks
 BATCH, IMAGE = 56, 12
 LIMIT_S = 580
 
 
-def overhead_rows(rounds: int) -> list[Row]:
+def overhead_rows(rounds: int, warm_up: int) -> list[Row]:
     """Median step time with Kimad / plain, less plain / plain; BLOCK pairs a round."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "times.json"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         subprocess.run(
-            [*torchrun, "-m", "benchmarks.overhead", str(rounds), str(out)],
+            [*torchrun, "-m", "benchmarks.overhead", str(rounds), str(warm_up), str(out)],
             check=True, cwd=ROOT, timeout=LIMIT_S, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         times = json.loads(out.read_text(encoding="utf-8"))
@@ -48,8 +47,8 @@ def overhead_rows(rounds: int) -> list[Row]:
     return [Row("unshaped link, with Kimad / plain DDP - 1", excess, "", 0.05, "lower", note)]
 
 
-def rank_main(rounds: int, out: Path) -> None:
-    """One rank: three models take turns."""
+def rank_main(rounds: int, warm_up: int, out: Path) -> None:
+    """One rank: three models take turns, in blocks; those of the warm-up are not counted."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     models = {}
@@ -60,7 +59,7 @@ def rank_main(rounds: int, out: Path) -> None:
     optimizers = {n: torch.optim.SGD(m.parameters(), lr=0.005, momentum=0.9) for n, m in models.items()}
     images, labels = torch.randn(BATCH, 3, IMAGE, IMAGE), torch.randint(10, (BATCH,))
     times: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(WARM_UP + rounds):
+    for turn in range(warm_up + rounds):
         order = list(models) if turn % 2 else list(reversed(models))
         for name in order:
             dist.barrier()
@@ -71,7 +70,7 @@ def rank_main(rounds: int, out: Path) -> None:
                 optimizers[name].step()
             if name == "kimad":
                 state.loop.drain()
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 times[name].append(time.perf_counter() - began_s)
     if dist.get_rank() == 0:
         out.write_text(json.dumps(times), encoding="utf-8")
@@ -79,4 +78,4 @@ def rank_main(rounds: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    rank_main(int(sys.argv[1]), Path(sys.argv[2]))
+    rank_main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

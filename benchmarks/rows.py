@@ -15,6 +15,7 @@ import psutil
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+NEVER = 1e9  # in place of infinity, which JSON does not have
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def command(name: str, measure: Callable[[bool], list[Row]]) -> click.Command:
 
     @click.command(name=name, help=f"Measure the bounds of {name}.")
     @click.option("--json", "as_json", is_flag=True, help="print the rows as JSON and nothing else")
-    @click.option("--quick", is_flag=True, help="the same at a size that ends within a minute")
+    @click.option("--quick", is_flag=True, help="the same at a size that ends in about a minute")
     @click.option("--save", is_flag=True, help=f"keep the rows in benchmarks/results/{name}.json")
     def run(as_json: bool, quick: bool, save: bool) -> None:
         rows = measure(quick)

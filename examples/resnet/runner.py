@@ -19,6 +19,7 @@ from kimad.trace import parse_link
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "examples/resnet/train.py"
 WORKERS = 2
+BATCH = 56  # images a rank: with it computing takes about 0.4 s a step
 SEED = 2  # of the model and the data; plain DDP's loss falls steadily with it
 LINK = "sine:30,330,15"  # Mbit/s, Mbit/s, seconds
 MEAN_MBPS = parse_link(LINK).mean_mbps(0.0, 15.0)  # of one period
@@ -38,6 +39,8 @@ class Plan:
     steps: int  # at least
     seconds: float  # at least
     expected_s: float  # for the time that is left; start-up included
+    link: str = LINK
+    batch: int = BATCH
 
 
 class RunError(Exception):
@@ -47,10 +50,10 @@ class RunError(Exception):
 def command(plan: Plan, folder: Path) -> list[str]:
     """The command line: the program that anybody would type."""
     return [
-        *(sys.executable, "-m", "kimad.launch", "emulate", "-n", str(WORKERS), "--link", LINK),
+        *(sys.executable, "-m", "kimad.launch", "emulate", "-n", str(WORKERS), "--link", plan.link),
         *("--objective", plan.objective, "--out", str(folder), "--", SCRIPT),
         *("--steps", str(plan.steps), "--seconds", str(plan.seconds), "--comm", plan.comm),
-        *("--seed", str(SEED)),
+        *("--seed", str(SEED), "--batch", str(plan.batch)),
         *("--log-file", str(folder / LOG_FILE), "--check-ranks"),
     ]
 
