@@ -60,9 +60,9 @@ class Sending:
 class Coder:
     """Encodes and decodes buckets. `encode` and `decode` may run in different threads, for different buckets."""
 
-    def __init__(self, residual: Residual, rank: int, world_size: int) -> None:
+    def __init__(self, residual: Residual, world_size: int) -> None:
         self._residual = residual
-        self._rank, self._world_size = rank, world_size
+        self._world_size = world_size
         self._memory = Memory()
         self.encoding = self.decoding = ""  # what is being worked on, for error messages
 

@@ -55,7 +55,7 @@ class Loop:
         self.failure: KimadError | None = None
         self.board = FailureBoard(store, group.rank(), group.size())
         self.plan = self._first_plan()
-        self._coder = Coder(self.residual, self.rank, self.world_size)
+        self._coder = Coder(self.residual, self.world_size)
         self._exchange = Exchange(group, config.piece_bytes)
         self._agreement = Agreement(group)
         self._agreement.check_layers(self._layers)

@@ -7,7 +7,3 @@ from kimad.errors import KimadError
 
 class UsageError(KimadError, ValueError):
     """Bad input on the command line: one line; the command ends with exit code 2 and has written nothing."""
-
-
-class ShapingError(KimadError):
-    """The link was not shaped as asked; figures of the run mean nothing."""
