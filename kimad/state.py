@@ -167,7 +167,9 @@ class State:
             raise self._loop.failure
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs, as plain tensors and numbers: `torch.load(weights_only=True)` reads it.
+        """What this rank owes, as plain tensors and numbers: `torch.load(weights_only=True)` reads it.
+
+        Forecasts and error curves are not in it: an adaptive run learns them anew, a fixed plan resumes bit for bit.
 
         The residual is this rank's own; with distributed checkpoints give it a key with the rank in it.
         """

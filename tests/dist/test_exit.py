@@ -54,9 +54,10 @@ if "CHILD" not in os.environ:
 @pytest.mark.parametrize("quarter", [1, 2, 3, 4])
 @pytest.mark.parametrize("ending", ["destroy", "leave"])
 def test_a_script_that_ends_after_its_last_step_exits_0(ending: str, quarter: int, tmp_path: Path) -> None:
-    assert quarter  # four times five pairs: one test may last a minute
+    folder = tmp_path / f"quarter{quarter}"  # four times five pairs: one test may last a minute
+    folder.mkdir()
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, ending, "5", str(tmp_path)],
+        [sys.executable, "-c", SCRIPT, ending, "5", str(folder)],
         capture_output=True,
         text=True,
         timeout=55,
