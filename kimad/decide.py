@@ -1,6 +1,6 @@
 """The deciding half of the loop: from everyone's statistics to the next plan. Runs on rank 0.
 
-    samples -> forecast;  curves + forecast -> menu -> frontier;  objective picks a point -> plan
+samples -> forecast;  curves + forecast -> menu -> frontier;  objective picks a point -> plan
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ def _end_of_backward(state: State) -> None:
     """Have the State look back once DDP has taken over all gradients: a callback of a callback runs after DDP's own."""
     queue = torch.autograd.Variable._execution_engine.queue_callback
 
-
     def before_ddp_finishes() -> None:
         state.end_buckets()
         queue(state.end_backward)

@@ -1,8 +1,8 @@
 """Predicted step time: buckets become ready during backward, and pass two queues in order, encoding and the link.
 
-    encoded_b = max(encoded_{b-1}, ready_b) + encode_b
-    arrived_b = max(arrived_{b-1} + decode_{b-1}, encoded_b) + link_b
-    step      = arrived_B + decode_B
+encoded_b = max(encoded_{b-1}, ready_b) + encode_b
+arrived_b = max(arrived_{b-1} + decode_{b-1}, encoded_b) + link_b
+step      = arrived_B + decode_B
 """
 
 from __future__ import annotations

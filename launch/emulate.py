@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import click
+
 from kimad.launch import arguments
 from kimad.launch.backends import BACKENDS
 from kimad.launch.errors import UsageError
 from kimad.launch.folder import make_job, usable_cores
+from kimad.launch.passthrough import Passthrough
 from kimad.launch.process import note
-from kimad.launch.report import RankReport
+from kimad.launch.rank_report import RankReport
 from kimad.launch.run import conclude, execute
 from kimad.launch.summary import size
+
+
+@click.command("emulate", cls=Passthrough, add_help_option=False)
+def command(argv: Sequence[str]) -> int:
+    """Run a script on a shaped network, on this machine alone."""
+    return emulate(argv)
 
 
 def emulate(argv: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ import kimad
 from kimad.launch.errors import UsageError
 from kimad.launch.job import SUMMARY_NAME, Job
 from kimad.launch.process import Ending
-from kimad.launch.report import RankReport
+from kimad.launch.rank_report import RankReport
 from kimad.launch.summary import Summary
 
 

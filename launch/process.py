@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from kimad.launch.report import RankReport, read_reports
+from kimad.launch.rank_report import RankReport, read_reports
 
 WORKER = "kimad.launch.worker"
 

@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import click
+
 from kimad.launch import arguments
 from kimad.launch.folder import describe, make_job, run_folder, write_summary
 from kimad.launch.job import RECORDS_NAME, Job
+from kimad.launch.passthrough import Passthrough
 from kimad.launch.process import Ending, note, run_workers
-from kimad.launch.report import RankReport, read_reports
+from kimad.launch.rank_report import RankReport, read_reports
 from kimad.launch.summary import Summary, read_records
+
+
+@click.command("run", cls=Passthrough, add_help_option=False)
+def command(argv: Sequence[str]) -> int:
+    """Run a script as torchrun does, with Kimad attached to every DDP model."""
+    return run(argv)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from kimad.launch.backends import BACKENDS
 from kimad.launch.groups import on_every_new_group, warm_up
 from kimad.launch.job import RECORDS_NAME, Job, truth_path
 from kimad.launch.outside import Recorder
-from kimad.launch.report import RankReport
+from kimad.launch.rank_report import RankReport
 from kimad.trace import parse_link
 
 log = logging.getLogger("kimad")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from kimad.launch.process import _first_failure
-from kimad.launch.report import RankReport
+from kimad.launch.rank_report import RankReport
 from kimad.launch.summary import read_records
 from tests.launch.programs import environment, kimad, write
 

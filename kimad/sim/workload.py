@@ -1,0 +1,122 @@
+"""A model's training step, as the simulator needs it: layers, buckets, times, and samples of real gradients."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.errors import KimadError
+from kimad.layout import Layer
+
+Floats = NDArray[np.float64]
+Samples = NDArray[np.float32]
+
+MAGIC = "kimad-workload v1"
+MAX_FILE_BYTES = 1 << 30  # a larger file is refused
+MAX_LAYERS = 100_000
+
+
+class WorkloadError(KimadError, ValueError):
+    """A workload that cannot be used: one line with what was given and what is allowed."""
+
+
+@final
+@dataclass(frozen=True)
+class Workload:
+    """One model, as trained by some number of ranks. L layers, B buckets, S steps, R ranks.
+
+    Raises WorkloadError where the parts do not fit together.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]  # in the model's order
+    buckets: tuple[tuple[int, ...], ...]  # layer numbers, in the order in which the buckets become ready
+    ready_s: Floats  # (S, R, B) s from the start of a step (the end of the backward before) until a bucket was ready
+    gradients: tuple[Samples, ...]  # L times (snapshots, samples): the same entries of the gradient, step after step
+    coding: Mapping[str, float] = field(default_factory=dict)  # operator -> measured / expected seconds of coding
+    note: str = ""  # where it was measured
+
+    def __post_init__(self) -> None:
+        if not self.layers or not self.buckets:
+            raise WorkloadError(f"workload {self.name!r} has no layers or no buckets; it needs both")
+        carried = sorted(i for bucket in self.buckets for i in bucket)
+        if carried != list(range(len(self.layers))):
+            raise WorkloadError(f"workload {self.name!r}: buckets must hold each of {len(self.layers)} layers once")
+        shape = self.ready_s.shape
+        if len(shape) != 3 or 0 in shape or shape[2] != len(self.buckets):
+            raise WorkloadError(
+                f"workload {self.name!r}: ready_s has shape {shape}; it must be (steps, ranks, {len(self.buckets)})"
+            )
+        if not (np.isfinite(self.ready_s).all() and (self.ready_s >= 0).all()):
+            raise WorkloadError(f"workload {self.name!r}: ready_s must hold finite numbers of 0 or more")
+        if len(self.gradients) != len(self.layers):
+            raise WorkloadError(f"workload {self.name!r}: {len(self.gradients)} gradients, {len(self.layers)} layers")
+        snapshots = self.gradients[0].shape[0]
+        for layer, samples in zip(self.layers, self.gradients, strict=True):
+            if samples.ndim != 2 or samples.shape[0] != snapshots or not 1 <= samples.shape[1] <= layer.numel:
+                raise WorkloadError(
+                    f"workload {self.name!r}, layer {layer.name}: samples of shape {samples.shape}; they must be "
+                    f"({snapshots}, 1..{layer.numel})"
+                )
+            if not np.isfinite(samples).all():
+                raise WorkloadError(f"workload {self.name!r}, layer {layer.name}: samples must be finite")
+
+    def save(self, path: Path) -> None:
+        """Write the workload to a file, at once."""
+        header = {
+            "format": MAGIC,
+            "name": self.name,
+            "note": self.note,
+            "layers": [[la.name, list(la.shape), la.dtype, la.itemsize] for la in self.layers],
+            "buckets": [list(b) for b in self.buckets],
+            "coding": dict(self.coding),
+        }
+        arrays = {f"gradient{i}": samples for i, samples in enumerate(self.gradients)}
+        packed = io.BytesIO()
+        text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        np.savez_compressed(packed, header=text, ready_s=self.ready_s, **arrays)  # type: ignore[arg-type]
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(packed.getvalue())
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Workload:
+        """Read a file that `save` wrote. Raises WorkloadError, naming the file, for anything else."""
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise WorkloadError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+            with zipfile.ZipFile(path) as archive:
+                if sum(item.file_size for item in archive.infolist()) > MAX_FILE_BYTES:
+                    raise WorkloadError(f"{path}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
+            with np.load(path, allow_pickle=False) as parts:
+                header = json.loads(parts["header"].tobytes())
+                if header["format"] != MAGIC or len(header["layers"]) > MAX_LAYERS:
+                    raise WorkloadError(f"{path}: no {MAGIC} file of at most {MAX_LAYERS} layers")
+                return cls(
+                    name=str(header["name"]),
+                    layers=tuple(Layer(str(n), tuple(map(int, s)), str(d), int(i)) for n, s, d, i in header["layers"]),
+                    buckets=tuple(tuple(map(int, b)) for b in header["buckets"]),
+                    ready_s=np.asarray(parts["ready_s"], np.float64),
+                    gradients=tuple(
+                        np.asarray(parts[f"gradient{i}"], np.float32) for i in range(len(header["layers"]))
+                    ),
+                    coding={str(k): float(v) for k, v in header["coding"].items()},
+                    note=str(header["note"]),
+                )
+        except WorkloadError:
+            raise
+        except OSError as error:
+            raise WorkloadError(f"{path}: {error.strerror or error}") from error
+        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            raise WorkloadError(
+                f"{path}: not a workload file ({type(error).__name__}); `kimad bench profile` writes them"
+            ) from error
