@@ -18,7 +18,7 @@ from kimad.errors import AgreementError
 from kimad.group import Group
 from kimad.layout import Layer, digest, layers_digest
 from kimad.plan import Plan
-from kimad.statistics import Statistics
+from kimad.statistics import Everyone, Statistics
 
 Floats = NDArray[np.float64]
 
@@ -69,11 +69,11 @@ class Agreement:
                         "every rank must be given the same configuration"
                     )
 
-    def statistics(self, mine: Statistics) -> list[Statistics]:
+    def statistics(self, mine: Statistics) -> Everyone:
         """Everyone's statistics, by rank."""
         buckets, layers = len(mine.ready_s), len(mine.unused)
         gathered = self._gather(torch.from_numpy(mine.pack()))
-        return [Statistics.unpack(t.numpy(), buckets, layers) for t in gathered]
+        return Everyone(torch.stack(gathered).numpy(), buckets, layers)
 
     def sum(self, table: Floats) -> Floats:
         """Sum over ranks of a table of one shape."""

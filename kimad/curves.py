@@ -41,12 +41,17 @@ def kept_energy(values: Tensor, seed: int) -> Floats:
     if total <= 0 or not np.isfinite(total):
         return np.zeros(len(DENSITIES))
     stride = sample_stride(x.size)
-    picked = x[seed % stride :: stride].astype(np.float64)
+    return sampled_energy(x[seed % stride :: stride], x.size, total)
+
+
+def sampled_energy(sample: NDArray[np.float32], numel: int, total: float) -> Floats:
+    """Energy of the ceil(d numel) largest entries, for each d of DENSITIES, from a sample and the squared norm."""
+    picked = sample.astype(np.float64)
     energy = np.sort(picked * picked)[::-1]
     cumulative = np.concatenate([[0.0], np.cumsum(energy)])
     if cumulative[-1] <= 0:  # the sample met zeros only: assume evenly spread energy
         return total * DENSITIES
-    ranks = np.minimum(np.ceil(DENSITIES * x.size) / x.size, 1.0) * energy.size
+    ranks = np.minimum(np.ceil(DENSITIES * numel) / numel, 1.0) * energy.size
     kept: Floats = np.interp(ranks, np.arange(energy.size + 1), cumulative) * (total / cumulative[-1])
     return kept
 

@@ -22,16 +22,29 @@ from kimad.curves import Curve, SmoothedCurves
 from kimad.forecast import DecayedAverage, Forecast
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
-from kimad.monitor import LinkSample
-from kimad.objective import Points
-from kimad.plan import FLOAT32, Plan
+from kimad.monitor import LinkSamples
+from kimad.objective import Fixed, Points
+from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice, bucket_sums
 from kimad.solver.topup import top_up
-from kimad.statistics import OPERATORS, Statistics
+from kimad.statistics import OPERATORS, Everyone
 from kimad.timeline import finish_s
 
 Floats = NDArray[np.float64]
+EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
 READY_STEPS = 7  # steps whose median says when a bucket is ready: one sleeping step does not count
+
+
+@final
+@dataclass(frozen=True)
+class Observation:
+    """All that a finished step told, and all that decisions depend on, on a real network and a simulated one alike."""
+
+    end_s: float  # s, monotonic, when the last bucket was finished
+    buckets: tuple[tuple[Layer, ...], ...]
+    everyone: Everyone
+    samples: LinkSamples | None  # None where the step measures nothing
+    curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
 
 
 @final
@@ -45,16 +58,29 @@ class Decision:
     solve_s: float
 
 
+def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> Plan:
+    """The plan of the first step: the fixed one, or one small enough for any network."""
+    if isinstance(config.objective, Fixed):
+        return fixed_plan(layers, config.objective)
+    return cold_start_plan(layers, config.cold_start_bytes, world_size, exchange)
+
+
+def curves_due(config: Config, step: int) -> bool:
+    """Whether the error curves are read in a step."""
+    return config.objective.adaptive and (step < EARLY_STEPS or step % config.refresh_steps == 0)
+
+
 @final
 class Planner:
     """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver."""
 
-    def __init__(self, config: Config, layers: Sequence[Layer], world_size: int) -> None:
+    def __init__(self, config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> None:
+        self._exchange = exchange
         self._config = config
         self._layers = list(layers)
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
-        self._links = [DecayedAverage(config.half_life_s, config.low_quantile) for _ in range(world_size)]
+        self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading
@@ -63,32 +89,38 @@ class Planner:
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
         self._dropped = dict.fromkeys((layer.name for layer in layers), 0)
 
-    def observe_links(self, samples: Sequence[LinkSample | None]) -> None:
+    def observe(self, seen: Observation) -> None:
+        """Take in a finished step. Of a void one its link alone counts."""
+        if seen.samples is not None:
+            self.observe_links(seen.samples)
+        if not seen.everyone.void:
+            self.observe_step(seen.buckets, seen.everyone)
+            if seen.curves is not None:
+                self.observe_curves(seen.curves)
+
+    def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
-        for link, sample in zip(self._links, samples, strict=True):
-            if sample is not None:
-                link.update(sample)
+        self._links.update(samples)
 
     def observe_curves(self, energy: Floats) -> None:
         """Take in a reading of the kept energies, (layers, densities), summed over ranks."""
         self._curves.update(energy)
         self._in_bucket_order = None
 
-    def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Sequence[Statistics]) -> None:
+    def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone) -> None:
         """Take in when buckets were ready and what coding took; the slowest rank counts."""
         if buckets != self._buckets:
             self._buckets, self._maker, self._in_bucket_order = buckets, None, None
             self._ready_s.clear()
-        self._ready_s.append(np.max([s.ready_s for s in everyone], axis=0))
+        self._ready_s.append(everyone.ready_s.max(axis=0))
+        expected_s, measured_s = everyone.expected_s, everyone.measured_s
         for i, operator in enumerate(OPERATORS):
-            slowest = max(everyone, key=lambda s, i=i: float(s.measured_s[i]))  # type: ignore[misc]
-            self._coding.update(operator, float(slowest.expected_s[i]), float(slowest.measured_s[i]))
+            slowest = int(measured_s[:, i].argmax())
+            self._coding.update(operator, float(expected_s[slowest, i]), float(measured_s[slowest, i]))
 
     def forecast(self, now_s: float) -> Forecast | None:
         """The forecast of the slowest rank's link, or None until every link has been measured."""
-        each = [link.forecast(now_s) for link in self._links]
-        known = [f for f in each if f is not None]
-        return min(known, key=lambda f: f.low_bps) if len(known) == len(each) else None
+        return self._links.forecast(now_s).slowest()
 
     def decide(self, current: Plan, now_s: float) -> Decision:
         """The plan of the step after `current`'s. Until link and gradients have been measured: the same plan."""
@@ -98,7 +130,7 @@ class Planner:
             return Decision(replace(current, step=step), {}, None, 0.0)
         began_s = time.perf_counter()
         if self._maker is None:
-            self._maker = MenuMaker(self._buckets, self._world_size)
+            self._maker = MenuMaker(self._buckets, self._world_size, self._exchange)
         menu = self._menu(self._maker, forecast)
         choice, points = self._choose(menu, forecast)
         plan = Plan(step, self._options(self._maker, choice))

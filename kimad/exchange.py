@@ -16,11 +16,9 @@ from kimad.coder import Sending
 from kimad.errors import ExchangeError
 from kimad.group import Group, Work
 from kimad.memory import Memory
-from kimad.monitor import Transfer
+from kimad.monitor import FIRST_PIECE_BYTES, Transfer
 from kimad.plan import all_reduce_bytes
 from kimad.statistics import StepLog
-
-FIRST_PIECE_BYTES = 4 << 10  # its arrival starts the clock of a transfer: waiting for the sender is over by then
 
 
 @final

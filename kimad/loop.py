@@ -22,16 +22,15 @@ from kimad.agreement import Agreement
 from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
 from kimad.curves import DENSITIES
-from kimad.decide import Decision, Planner
+from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
 from kimad.errors import ExchangeError, KimadError, PeerError
 from kimad.exchange import Exchange
 from kimad.executor import Executor
 from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
-from kimad.monitor import LinkSample, link_samples
-from kimad.objective import Fixed
-from kimad.plan import Plan, cold_start_plan, fixed_plan
+from kimad.monitor import LinkSamples, link_samples
+from kimad.plan import Plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.residual import Residual
 from kimad.statistics import Statistics, StepLog
@@ -54,7 +53,7 @@ class Loop:
         self.records: deque[StepRecord] = deque(maxlen=config.records)
         self.failure: KimadError | None = None
         self.board = FailureBoard(store, group.rank(), group.size())
-        self.plan = self._first_plan()
+        self.plan = first_plan(config, layers, self.world_size)
         self._coder = Coder(self.residual, self.world_size)
         self._exchange = Exchange(group, config.piece_bytes)
         self._agreement = Agreement(group)
@@ -71,12 +70,6 @@ class Loop:
         self._failing = threading.Lock()
         self._coding = Executor("kimad-coding")
         self._wire = Executor("kimad-wire")
-
-    def _first_plan(self) -> Plan:
-        objective = self._config.objective
-        if isinstance(objective, Fixed):
-            return fixed_plan(self._layers, objective)
-        return cold_start_plan(self._layers, self._config.cold_start_bytes, self.world_size)
 
     def begin_step(self, start_s: float) -> None:
         """Before the first bucket of a step; `start_s` is when the step began."""
@@ -151,50 +144,45 @@ class Loop:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
         residual_square = self.residual.squared_norm()
         everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square))
-        void = any(s.nonfinite for s in everyone)
-        nowhere = np.logical_and.reduce([s.unused for s in everyone])
+        void = everyone.void
+        nowhere = everyone.unused.all(axis=0)
         self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
         table = self._gather_curves(log) if self._read_curves else None
-        first = self.plan.step == 0  # connections are new and buckets are not final: this step measures nothing
-        samples: list[LinkSample | None] = [None] * self.world_size
-        if not first and not void:
-            samples = link_samples(log.end_s, [s.received for s in everyone], [s.collective for s in everyone])
-        if self._planner is not None:
-            self._planner.observe_links(samples)
-            if not void:
-                self._planner.observe_step(buckets, everyone)
-                if table is not None:
-                    self._planner.observe_curves(table)
+        samples: LinkSamples | None = None
+        if not void and self.plan.step > 0:  # at first connections are new and buckets are not final
+            samples = link_samples(log.end_s, everyone.received, everyone.collective)
+        seen = Observation(log.end_s, buckets, everyone, samples, table)
         done, explained = self.plan, self._decision
-        self._next_plan(log.end_s)
+        self._next_plan(seen)
         if done.step < FINAL_BUCKETS_STEP:
             self._exchange.forget_buffers()
             self._coder.forget_buffers()
-        due = self.plan.step % self._config.refresh_steps == 0 or self.plan.step < 3
-        self._read_curves = self._config.objective.adaptive and (due or (void and table is not None))
-        self._record(done, explained, samples, everyone, residual_square, void)
+        self._read_curves = curves_due(self._config, self.plan.step) or (void and table is not None)
+        self._record(done, explained, samples, residual_square, void)
         self._agreement.bytes = 0
 
     def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         nothing = np.zeros(len(DENSITIES))
         return self._agreement.sum(np.stack([log.energy.get(name, nothing) for name in self._names]))
 
-    def _next_plan(self, now_s: float) -> None:
+    def _next_plan(self, seen: Observation) -> None:
+        if self._planner is not None:
+            self._planner.observe(seen)
         if not self._config.objective.adaptive:
             self.plan = replace(self.plan, step=self.plan.step + 1)
             return
         if self._planner is not None:
-            self._decision = self._planner.decide(self.plan, now_s)
+            self._decision = self._planner.decide(self.plan, seen.end_s)
         self.plan = self._agreement.share(self._decision.plan if self._planner else None, self._layers)
         self._agreement.confirm(self.plan, self._layers)
 
     def _record(
-        self, plan: Plan, decision: Decision, samples: Sequence[LinkSample | None], everyone: Sequence[Statistics],
-        residual_square: float, void: bool,
-    ) -> None:  # fmt: skip
+        self, plan: Plan, decision: Decision, samples: LinkSamples | None, residual_square: float, void: bool
+    ) -> None:
         log = self._log
+        each = samples.each() if samples is not None else [None] * self.world_size
         forecast = self._planner.forecast(log.end_s) if self._planner else None
-        known = [s for s in samples if s is not None]
+        known = [s for s in each if s is not None]
         least = min(known, key=lambda s: s.bytes) if known else None
         compute_s = log.ready_s[-1]
         record = StepRecord(
@@ -210,7 +198,7 @@ class Loop:
                 mean_bps=forecast.mean_bps if forecast else None,
                 low_bps=forecast.low_bps if forecast else None,
                 spread=forecast.spread if forecast else None,
-                samples_bps=tuple(s.bps if s else None for s in samples),
+                samples_bps=tuple(s.bps if s else None for s in each),
                 bytes=least.bytes if least else 0,
                 busy_s=least.busy_s if least else 0.0,
                 transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),

@@ -13,7 +13,7 @@ from kimad.compressors import ALL_COMPRESSORS, Option, compressor, wire_bytes
 from kimad.cost import CodingCost, start_s
 from kimad.curves import DENSITIES, Curve
 from kimad.layout import Layer
-from kimad.plan import BFLOAT16, FLOAT32, all_reduce_bytes
+from kimad.plan import BFLOAT16, FLOAT32, all_reduce_bytes, frame_copies
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,10 +72,10 @@ class Menu:
 class MenuMaker:
     """Knows the sizes, which never change; makes a Menu from a rate and the curves."""
 
-    def __init__(self, buckets: Sequence[Sequence[Layer]], world_size: int) -> None:
+    def __init__(self, buckets: Sequence[Sequence[Layer]], world_size: int, exchange: str = "all-gather") -> None:
         self.layers = [layer for bucket in buckets for layer in bucket]
         self.columns = columns()
-        self._world_size = world_size
+        self._copies = frame_copies(world_size, exchange)
         counts = [len(bucket) for bucket in buckets]
         self.starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
         self.options = [[self._option(layer, column) for column in self.columns] for layer in self.layers]
@@ -85,7 +85,7 @@ class MenuMaker:
         )
         plain = np.array([layer.plain for layer in self.layers])
         whole = np.array([all_reduce_bytes(layer.nbytes, world_size) for layer in self.layers], np.float64)
-        self._wire[plain] = whole[plain, None] / (world_size - 1)  # whatever is chosen
+        self._wire[plain] = whole[plain, None] / self._copies  # whatever is chosen
         self._k = np.array([[o.k for o in row] for row in self.options], np.int64)
         self._start_s = np.array(
             [[start_s(o, la.numel) for o in row] for la, row in zip(self.layers, self.options, strict=True)]
@@ -117,7 +117,7 @@ class MenuMaker:
 
     def link_s(self, wire: float, bps: float) -> float:
         """Seconds that a frame of `wire` bytes takes to reach every other rank."""
-        return (self._world_size - 1) * wire * 8 / bps
+        return self._copies * wire * 8 / bps
 
     def make(self, bps: float, coding: CodingCost, curves: Sequence[Curve], must_send: Sequence[bool]) -> Menu:
         """The menu at a link rate in bit/s; layers in `must_send` may not be dropped."""
@@ -136,7 +136,7 @@ class MenuMaker:
             return self.link_s(wire_bytes(shape, option), bps), coding_s
 
         return Menu(
-            link_s=(self._world_size - 1) * self._wire * (8 / bps),
+            link_s=self._copies * self._wire * (8 / bps),
             coding_s=self._start_s * factor,
             error=error,
             k=self._k,

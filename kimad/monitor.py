@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FIRST_PIECE_BYTES = 4 << 10  # its arrival starts the clock of a transfer: waiting for the sender is over by then
 MIN_SAMPLE_BYTES = 16 << 10  # below, latency is all that is measured
 
 
@@ -46,18 +52,39 @@ def totals(transfers: Sequence[Transfer], collective: bool) -> tuple[int, float]
     return sum(t.bytes for t in chosen), busy_s((t.start_s, t.end_s) for t in chosen)
 
 
-def link_samples(
-    time_s: float, received: Sequence[tuple[int, float]], collective: Sequence[tuple[int, float]]
-) -> list[LinkSample | None]:
-    """One sample a rank, from every rank's totals (bytes, busy seconds).
+@final
+@dataclass(frozen=True)
+class LinkSamples:
+    """What one step told about the links of all N ranks. A rank whose `bytes` are 0 has no sample."""
+
+    time_s: float  # s, monotonic, when the last byte arrived
+    bps: Floats  # (N,) bit/s
+    bytes: Floats  # (N,)
+    busy_s: Floats  # (N,)
+
+    @classmethod
+    def of(cls, samples: Sequence[LinkSample | None]) -> LinkSamples:
+        """From single ones; the latest time counts for all."""
+        rows = [(s.bps, s.bytes, s.busy_s) if s is not None else (0.0, 0, 0.0) for s in samples]
+        table = np.array(rows, np.float64).reshape(len(rows), 3)
+        return cls(max((s.time_s for s in samples if s is not None), default=0.0), *table.T)
+
+    def each(self) -> list[LinkSample | None]:
+        """One by one."""
+        columns = zip(self.bps.tolist(), self.bytes.tolist(), self.busy_s.tolist(), strict=True)
+        return [LinkSample(self.time_s, bps, int(size), busy) if size else None for bps, size, busy in columns]
+
+
+def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSamples:
+    """One sample a rank, from every rank's totals: (N, 2) bytes and busy seconds.
 
     Of a collective the shortest duration over the ranks is the wire's; the rest is waiting. None where the
     bytes are too few to say anything.
     """
-    shortest = min((busy for _, busy in collective), default=0.0)
-    samples: list[LinkSample | None] = []
-    for (own_bytes, own_busy), (shared_bytes, _) in zip(received, collective, strict=True):
-        count, busy = own_bytes + shared_bytes, own_busy + shortest
-        enough = count >= MIN_SAMPLE_BYTES and busy > 0
-        samples.append(LinkSample(time_s, 8 * count / busy, count, busy) if enough else None)
-    return samples
+    if len(received) != len(collective):
+        raise ValueError(f"totals of {len(received)} ranks and of {len(collective)} do not go together")
+    count = received[:, 0] + collective[:, 0]
+    busy = received[:, 1] + (collective[:, 1].min() if len(collective) else 0.0)
+    enough = (count >= MIN_SAMPLE_BYTES) & (busy > 0)
+    count, busy = np.where(enough, count, 0.0), np.where(enough, busy, 0.0)
+    return LinkSamples(time_s, 8 * count / np.where(enough, busy, 1.0), count, busy)

@@ -18,6 +18,7 @@ DROP = Option("drop")
 
 HEAD = struct.Struct("<qI")  # step, number of layers
 ENTRY = struct.Struct("<BBI")  # operator, value code, k
+EXCHANGES = ("all-gather", "ring", "sharded")  # ways to give everybody the frames of all; the runtime has the first
 BUCKET_HEADER_BYTES = 16  # what the frames of one bucket have in front of them
 
 
@@ -112,11 +113,22 @@ def _kept(layer: Layer, density: float) -> int:
     return min(layer.numel, max(1, -int(-density * layer.numel // 1)))
 
 
-def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int) -> Plan:
+def frame_copies(world_size: int, exchange: str = "all-gather") -> float:
+    """How many times its own frames a rank sends: N-1, or 2(N-1)/N where each rank sums up its own shard.
+
+    Raises ValueError for an exchange that is none of EXCHANGES.
+    """
+    if exchange not in EXCHANGES:
+        raise ValueError(f"exchange is {exchange!r}; allowed: {', '.join(EXCHANGES)}")
+    return 2 * (world_size - 1) / world_size if exchange == "sharded" else float(world_size - 1)
+
+
+def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int, exchange: str = "all-gather") -> Plan:
     """The plan of the steps before there is a forecast: the densest within the budget, equal density for all layers.
 
     Everything in float32, bfloat16 or int8 if that fits; otherwise small layers in bfloat16 and the others by top-k.
     """
+    copies = frame_copies(world_size, exchange)
     plan = Plan(0, {layer.name: FLOAT32 for layer in layers})
     if all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) <= budget_bytes:
         return plan
@@ -124,7 +136,7 @@ def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int)
     budget_bytes -= all_reduce_bytes(sum(layer.nbytes for layer in layers if layer.plain), world_size)
     layers = [layer for layer in layers if not layer.plain]
     for whole in (BFLOAT16, Option("int8")):
-        size = sum(wire_bytes(layer.shape, whole) + BUCKET_HEADER_BYTES for layer in layers) * (world_size - 1)
+        size = sum(wire_bytes(layer.shape, whole) + BUCKET_HEADER_BYTES for layer in layers) * copies
         if size <= budget_bytes:
             return Plan(0, {name: plain.get(name, whole) for name in plan.options})
     density = 0.5
@@ -134,16 +146,16 @@ def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int)
             for layer in layers
         }
         size = sum(wire_bytes(layer.shape, options[layer.name]) + BUCKET_HEADER_BYTES for layer in layers)
-        if size * (world_size - 1) <= budget_bytes:
+        if size * copies <= budget_bytes:
             return Plan(0, {name: plain.get(name) or options[name] for name in plan.options})
         density *= 0.8
-    few = _largest_few(layers, budget_bytes, world_size)
+    few = _largest_few(layers, int(budget_bytes / copies))
     return Plan(0, {name: plain.get(name) or few.get(name, DROP) for name in plan.options})
 
 
-def _largest_few(layers: Sequence[Layer], budget_bytes: int, world_size: int) -> dict[str, Option]:
+def _largest_few(layers: Sequence[Layer], budget_bytes: int) -> dict[str, Option]:
     """So many ranks or layers that not all of them fit: some of the largest, or nothing would ever be measured."""
-    frame_bytes = budget_bytes // (world_size - 1) - BUCKET_HEADER_BYTES * len(layers)
+    frame_bytes = budget_bytes - BUCKET_HEADER_BYTES * len(layers)
     options: dict[str, Option] = {}
     for layer in sorted(layers, key=lambda layer: -layer.numel):
         for density in (1e-2, 1e-3, 1e-4):

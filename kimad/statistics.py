@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -98,16 +99,64 @@ class Statistics:
         parts = [np.array(scalars), self.ready_s, self.expected_s, self.measured_s, self.unused.astype(np.float64)]
         return np.concatenate(parts)
 
-    @staticmethod
-    def unpack(message: Floats, buckets: int, layers: int) -> Statistics:
-        """Inverse of `pack`."""
-        s, rest = message[: Statistics.SCALARS], message[Statistics.SCALARS :]
-        ready, expected, measured, unused = np.split(
-            rest, np.cumsum([buckets, len(OPERATORS), len(OPERATORS)]).tolist()
-        )
-        if len(unused) != layers:
-            raise ValueError(f"a statistics message has {len(message)} numbers; {layers} layers need another size")
-        return Statistics(
-            bool(s[0]), float(s[1]), (int(s[2]), float(s[3])), (int(s[4]), float(s[5])), ready,
-            float(s[6]), float(s[7]), float(s[8]), float(s[9]), expected, measured, unused > 0,
-        )  # fmt: skip
+
+@final
+@dataclass(frozen=True)
+class Everyone:
+    """The statistics of all N ranks of a step, by rank; rows of one table."""
+
+    table: Floats  # (N, numbers): one message a row
+    buckets: int
+    layers: int
+
+    def __post_init__(self) -> None:
+        wanted = Statistics.numbers(self.buckets, self.layers)
+        if self.table.ndim != 2 or self.table.shape[1] != wanted:
+            raise ValueError(
+                f"a table of statistics has shape {self.table.shape}; {self.buckets} buckets and {self.layers} layers "
+                f"need {wanted} numbers a rank"
+            )
+
+    @classmethod
+    def of(cls, ranks: Sequence[Statistics]) -> Everyone:
+        """From the statistics of each rank."""
+        return cls(np.stack([s.pack() for s in ranks]), len(ranks[0].ready_s), len(ranks[0].unused))
+
+    @property
+    def void(self) -> bool:
+        """Whether some rank's gradient was not finite."""
+        return bool(self.table[:, 0].any())
+
+    @property
+    def received(self) -> Floats:
+        """(N, 2): bytes and busy seconds of frames."""
+        return self.table[:, 2:4]
+
+    @property
+    def collective(self) -> Floats:
+        """(N, 2): bytes and busy seconds of all-reduces."""
+        return self.table[:, 4:6]
+
+    @property
+    def ready_s(self) -> Floats:
+        """(N, B): seconds from the start of the step until each bucket was ready."""
+        return self._part(0, self.buckets)
+
+    @property
+    def expected_s(self) -> Floats:
+        """(N, operators): seconds that coding was expected to take."""
+        return self._part(self.buckets, len(OPERATORS))
+
+    @property
+    def measured_s(self) -> Floats:
+        """(N, operators): seconds that coding took."""
+        return self._part(self.buckets + len(OPERATORS), len(OPERATORS))
+
+    @property
+    def unused(self) -> NDArray[np.bool_]:
+        """(N, L): layers that had no part in a rank's loss."""
+        return self._part(self.buckets + 2 * len(OPERATORS), self.layers) > 0
+
+    def _part(self, start: int, count: int) -> Floats:
+        at = Statistics.SCALARS + start
+        return self.table[:, at : at + count]

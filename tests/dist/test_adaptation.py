@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 import kimad
 from kimad.coder import Bucket
 from kimad.launch.tcp import Connection, read_own, socket_descriptors
-from kimad.monitor import LinkSample
+from kimad.monitor import LinkSample, LinkSamples
 from tests.dist.ranks import Ranks
 from tests.dist.training import same_on_all_ranks, swap
 
@@ -52,10 +52,10 @@ def follow(rank: int, objective: str, ready_s: float) -> list[int]:
     loop, began_s = state.loop, time.monotonic()
     average = loop.average
 
-    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> list[LinkSample | None]:
+    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
         step = loop.plan.step
         bps = scripted_mbps(step) * 1e6
-        return [LinkSample(began_s + STEP_S * step, bps, 1 << 20, 8 * (1 << 20) / bps) for _ in received]
+        return LinkSamples.of([LinkSample(began_s + STEP_S * step, bps, 1 << 20, 8 * (1 << 20) / bps) for _ in received])
 
     def on_time(bucket: Bucket, _: float, done: Callable[[], None]) -> None:
         average(bucket, ready_s * (bucket.index + 1), done)

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 import kimad
 from kimad.executor import Executor
-from kimad.monitor import LinkSample
+from kimad.monitor import LinkSample, LinkSamples
 from tests.dist.ranks import Ranks
 
 WIDTH = 2000
@@ -127,8 +127,8 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         assert len(copy) == len(gradient)
         return add(name, gradient)
 
-    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> list[LinkSample | None]:
-        return [LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received]
+    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
+        return LinkSamples.of([LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kimad.loop.link_samples", samples)

@@ -14,7 +14,7 @@ import kimad
 from kimad.compressors import Option
 from kimad.coder import Bucket, Sending
 from kimad.layout import Layer
-from kimad.monitor import LinkSample
+from kimad.monitor import LinkSample, LinkSamples
 from kimad.plan import FLOAT32, Plan
 from kimad.statistics import StepLog
 from tests.dist.ranks import Ranks
@@ -105,8 +105,8 @@ def own_view(rank: int, mbps: Sequence[float]) -> list[tuple[tuple[int, ...], in
     average, record = loop.average, loop._record
     plans: list[tuple[tuple[int, ...], int]] = []
 
-    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> list[LinkSample | None]:
-        return [LinkSample(time_s, mbps[rank] * 1e6, 1 << 20, 1.0) for _ in received]
+    def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
+        return LinkSamples.of([LinkSample(time_s, mbps[rank] * 1e6, 1 << 20, 1.0) for _ in received])
 
     def slower(bucket: Bucket, ready_s: float, done: Callable[[], None]) -> None:
         average(bucket, (rank + 1) * 0.01 * (bucket.index + 1), done)

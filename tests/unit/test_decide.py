@@ -13,10 +13,10 @@ from kimad import Config, ErrorBound, Objective, Overlap, Progress, StepTime
 from kimad.compressors import Option
 from kimad.decide import Decision, Planner
 from kimad.layout import Layer, pack
-from kimad.monitor import LinkSample
+from kimad.monitor import LinkSample, LinkSamples
 from kimad.plan import BUCKET_HEADER_BYTES, FLOAT32, Plan
 from kimad.solver import Uniform
-from kimad.statistics import OPERATORS, Statistics
+from kimad.statistics import OPERATORS, Everyone, Statistics
 from tests.unit.cases import Model, heavy_model
 
 MODEL = heavy_model(24, seed=5)
@@ -50,7 +50,7 @@ class Run:
         self.now_s += 1.0
         rates = bps if len(bps) > 1 else bps * 2
         if samples:
-            self.planner.observe_links([LinkSample(self.now_s, r, size, 8 * size / r) for r in rates])
+            self.planner.observe_links(LinkSamples.of([LinkSample(self.now_s, r, size, 8 * size / r) for r in rates]))
         decision = self.planner.decide(self.plan, self.now_s)
         self.plan = decision.plan
         return decision
@@ -64,7 +64,7 @@ def run(objective: Objective | None = None, extra: Sequence[Layer] = (), **setti
     config = Config(objective=objective or Progress(), **settings)  # type: ignore[arg-type]
     layers = [*extra, *MODEL.layers]
     planner = Planner(config, layers, 2)
-    planner.observe_step(MODEL.buckets, [statistics()] * 2)
+    planner.observe_step(MODEL.buckets, Everyone.of([statistics()] * 2))
     nothing = np.zeros((len(extra), MODEL.curves[0].energy.size))
     planner.observe_curves(np.vstack([nothing, *(c.energy for c in MODEL.curves)]))
     return Run(planner, Plan(0, dict.fromkeys((layer.name for layer in layers), Option("int8"))))
@@ -145,9 +145,9 @@ def test_before_a_forecast_the_plan_stays() -> None:
 
 def test_every_link_must_be_measured_first() -> None:
     waiting = run()
-    waiting.planner.observe_links([LinkSample(1.0, SLOW, MB, 1.0), None])
+    waiting.planner.observe_links(LinkSamples.of([LinkSample(1.0, SLOW, MB, 1.0), None]))
     assert waiting.planner.forecast(1.0) is None
-    waiting.planner.observe_links([None, LinkSample(2.0, 2 * SLOW, MB, 1.0)])
+    waiting.planner.observe_links(LinkSamples.of([None, LinkSample(2.0, 2 * SLOW, MB, 1.0)]))
     forecast = waiting.planner.forecast(2.0)
     assert forecast is not None
     assert forecast.mean_bps == SLOW
@@ -155,8 +155,8 @@ def test_every_link_must_be_measured_first() -> None:
 
 def test_before_a_reading_of_the_gradients_the_plan_stays() -> None:
     planner = Planner(Config(), MODEL.layers, 2)
-    planner.observe_step(MODEL.buckets, [statistics()] * 2)
-    planner.observe_links([LinkSample(1.0, SLOW, MB, 1.0)] * 2)
+    planner.observe_step(MODEL.buckets, Everyone.of([statistics()] * 2))
+    planner.observe_links(LinkSamples.of([LinkSample(1.0, SLOW, MB, 1.0)] * 2))
     plan = Plan(4, dict.fromkeys((layer.name for layer in MODEL.layers), FLOAT32))
     assert planner.decide(plan, 1.0).plan == Plan(5, plan.options)
     planner.observe_curves(np.zeros((len(MODEL.layers), MODEL.curves[0].energy.size)))
@@ -214,9 +214,9 @@ def test_no_layer_is_dropped_for_longer_than_allowed(solver: str) -> None:
 def test_one_sleeping_step_does_not_move_the_timeline() -> None:
     calm, disturbed = run(), run()
     for at in range(6):
-        calm.planner.observe_step(MODEL.buckets, [statistics()] * 2)
+        calm.planner.observe_step(MODEL.buckets, Everyone.of([statistics()] * 2))
         delay_s = 60.0 if at == 3 else 0.0
-        disturbed.planner.observe_step(MODEL.buckets, [statistics(), statistics(delay_s=delay_s)])
+        disturbed.planner.observe_step(MODEL.buckets, Everyone.of([statistics(), statistics(delay_s=delay_s)]))
     assert disturbed.step(SLOW).plan == calm.step(SLOW).plan
 
 
@@ -224,7 +224,7 @@ def test_dear_coding_is_avoided() -> None:
     """On a middling link compression pays only while it is quick."""
     quick, dear = run(), run()
     for _ in range(30):
-        dear.planner.observe_step(MODEL.buckets, [statistics(), statistics(factor=15.0)])
+        dear.planner.observe_step(MODEL.buckets, Everyone.of([statistics(), statistics(factor=15.0)]))
     bps = 400e6
     assert quick.step(bps).predicted["error"] > dear.step(bps).predicted["error"]
     assert dear.wire_bytes() > quick.wire_bytes()
@@ -235,7 +235,7 @@ def test_new_buckets_make_a_new_menu() -> None:
     rebuilt.step(SLOW)
     buckets = tuple(reversed(MODEL.buckets))
     for _ in range(2):
-        rebuilt.planner.observe_step(buckets, [statistics()] * 2)
+        rebuilt.planner.observe_step(buckets, Everyone.of([statistics()] * 2))
     decision = rebuilt.step(SLOW)
     assert list(decision.plan.options) == [layer.name for layer in MODEL.layers]
     assert decision.predicted["compute_s"] == pytest.approx(COMPUTE_S)

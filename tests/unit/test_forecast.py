@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from kimad.forecast import DecayedAverage, Forecast, weighted_quantile
-from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample
+from kimad.forecast import DecayedAverage, Forecast, weighted_quantiles
+from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample, LinkSamples
 
+Floats = NDArray[np.float64]
 SOLID = 4_000_000
 
 
@@ -21,14 +23,14 @@ def forecast(
     """After samples of (time, Mbit/s, bytes)."""
     link = DecayedAverage(half_life_s, low_quantile)
     for time_s, mbps, size in samples:
-        link.update(LinkSample(time_s, mbps * 1e6, size, 8 * size / (mbps * 1e6)))
-    found = link.forecast(samples[-1][0] if now_s is None else now_s)
+        link.update(LinkSamples.of([LinkSample(time_s, mbps * 1e6, size, 8 * size / (mbps * 1e6))]))
+    found = link.forecast(samples[-1][0] if now_s is None else now_s).slowest()
     assert found is not None
     return found
 
 
 def test_nothing_is_known_before_a_sample() -> None:
-    assert DecayedAverage(0.5, 0.25).forecast(10.0) is None
+    assert DecayedAverage(0.5, 0.25).forecast(10.0).slowest() is None
 
 
 def test_a_steady_link_is_certain() -> None:
@@ -47,6 +49,10 @@ def test_a_sample_counts_half_after_its_half_life() -> None:
 def test_a_newer_sample_halves_the_older_ones() -> None:
     two = forecast((0.0, 100, SOLID), (0.001, 400, SOLID))
     assert two.mean_bps == pytest.approx((100 * 0.5 + 400) / 1.5 * 1e6)
+
+
+def weighted_quantile(values: Floats, weights: Floats, quantile: float) -> float:
+    return float(weighted_quantiles(values[None], weights[None], quantile)[0])
 
 
 @pytest.mark.parametrize(("quantile", "expected"), [(0.0, 1.0), (0.25, 1.5), (0.5, 2.5), (1.0, 4.0)])
@@ -116,3 +122,32 @@ def test_a_forecast_lies_among_its_samples(samples: list[tuple[float, float, int
 def test_only_the_latest_samples_are_kept() -> None:
     many = [(0.0, 1000, SOLID)] * 500 + [(0.0, 10, SOLID)] * DecayedAverage.KEPT
     assert forecast(*many).mean_bps == pytest.approx(10e6)
+
+
+def test_links_are_forecast_each_by_itself() -> None:
+    """Many links at once are many estimators of one link, missing samples and all."""
+    random = np.random.default_rng(3)
+    together = DecayedAverage(0.5, 0.25, links=5)
+    alone = [DecayedAverage(0.5, 0.25) for _ in range(5)]
+    for step in range(50):
+        row = [
+            LinkSample(0.3 * step, float(bps), SOLID, 8 * SOLID / bps) if random.random() < 0.7 else None
+            for bps in random.uniform(1e6, 1e9, 5)
+        ]
+        together.update(LinkSamples.of(row))
+        for link, sample in zip(alone, row, strict=True):
+            if sample is not None:
+                link.update(LinkSamples.of([sample]))
+        found = together.forecast(0.3 * step)
+        for i, link in enumerate(alone):
+            single = link.forecast(0.3 * step)
+            for name in ("mean_bps", "low_bps", "spread", "age_s"):
+                assert np.array_equal(getattr(found, name)[i : i + 1], getattr(single, name), equal_nan=True), name
+
+
+def test_the_slowest_link_is_the_one_planned_on() -> None:
+    links = DecayedAverage(0.5, 0.25, links=3)
+    links.update(LinkSamples.of([LinkSample(1.0, mbps * 1e6, SOLID, 1.0) for mbps in (90, 40, 70)]))
+    slowest = links.forecast(1.0).slowest()
+    assert slowest is not None
+    assert slowest.low_bps == 40e6

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample, Transfer, busy_s, link_samples, totals
+from kimad import monitor
+from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample, LinkSamples, Transfer, busy_s, totals
 
 MB = 1_000_000
+
+
+Pairs = Sequence[tuple[float, float]]
+
+
+def link_samples(time_s: float, received: Pairs, collective: Pairs) -> list[LinkSample | None]:
+    return monitor.link_samples(time_s, table(received), table(collective)).each()
+
+
+def table(pairs: Pairs) -> NDArray[np.float64]:
+    return np.array(pairs, np.float64).reshape(len(pairs), 2)
 
 
 def bps(samples: list[LinkSample | None]) -> list[float]:
@@ -90,5 +105,11 @@ def test_too_few_bytes_say_nothing() -> None:
 
 
 def test_ranks_must_match() -> None:
-    with pytest.raises(ValueError, match="argument 2"):
+    with pytest.raises(ValueError, match="do not go together"):
         link_samples(0.0, [(MB, 1.0)] * 2, [(0, 0.0)])
+
+
+def test_single_samples_and_many_are_the_same() -> None:
+    samples = [LinkSample(3.0, 8e6, MB, 1.0), None, LinkSample(3.0, 4e6, 2 * MB, 4.0)]
+    assert LinkSamples.of(samples).each() == samples
+    assert LinkSamples.of([None]).each() == [None]

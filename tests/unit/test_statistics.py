@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimad.monitor import Transfer
-from kimad.statistics import OPERATORS, Statistics, StepLog
+from kimad.statistics import OPERATORS, Everyone, Statistics, StepLog
 
 NAMES = ["conv.weight", "conv.bias", "fc.weight"]
 
@@ -36,15 +36,14 @@ def test_a_log_is_summed_up() -> None:
     )
 
 
-def assert_same(a: Statistics, b: Statistics) -> None:
-    for name in Statistics.__dataclass_fields__:
-        ours, theirs = getattr(a, name), getattr(b, name)
-        if isinstance(ours, np.ndarray):
-            assert ours.dtype == theirs.dtype, name
-            assert np.array_equal(ours, theirs), name
-        else:
-            assert ours == theirs, name
-            assert type(ours) is type(theirs), name
+def assert_same(mine: Statistics, everyone: Everyone, rank: int) -> None:
+    assert everyone.void >= mine.nonfinite
+    assert everyone.received[rank].tolist() == list(mine.received)
+    assert everyone.collective[rank].tolist() == list(mine.collective)
+    for name in ("ready_s", "expected_s", "measured_s", "unused"):
+        ours, theirs = getattr(mine, name), getattr(everyone, name)[rank]
+        assert ours.dtype == theirs.dtype, name
+        assert np.array_equal(ours, theirs), name
 
 
 @given(
@@ -61,16 +60,21 @@ def test_there_and_back(
     message = mine.pack()
     assert message.dtype == np.float64
     assert len(message) == Statistics.numbers(len(ready_s), len(unused))
-    assert_same(mine, Statistics.unpack(message, len(ready_s), len(unused)))
+    assert_same(mine, Everyone(message[None], len(ready_s), len(unused)), 0)
 
 
 def test_a_step_log_there_and_back() -> None:
     mine = Statistics.of(step_log(), NAMES, 1.0)
-    assert_same(mine, Statistics.unpack(mine.pack(), 2, 3))
+    other = Statistics.of(StepLog(0.0, ready_s=[1.0, 2.0]), NAMES, 2.0)
+    both = Everyone.of([other, mine])
+    assert_same(mine, both, 1)
+    assert_same(other, both, 0)
+    assert both.void
+    assert not Everyone.of([other]).void
 
 
 @pytest.mark.parametrize(("buckets", "layers"), [(2, 4), (2, 2), (1, 3), (3, 3)])
 def test_a_message_of_another_model_is_refused(buckets: int, layers: int) -> None:
     message = Statistics.of(step_log(), NAMES, 1.0).pack()
-    with pytest.raises(ValueError, match="layers need another size"):
-        Statistics.unpack(message, buckets, layers)
+    with pytest.raises(ValueError, match="numbers a rank"):
+        Everyone(message[None], buckets, layers)

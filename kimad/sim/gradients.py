@@ -1,0 +1,98 @@
+"""What a rank owes while it trains: samples of every layer's gradient and residual, step after step.
+
+    owed = residual + gradient;  residual = owed - what the plan sends
+
+A sample stands for its layer: 1 % density keeps the largest 1 % of the sample. The gradient of a step is the mean of
+the recorded ones plus the noise of one of them with a random sign, so that noise does not repeat from step to step.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors import Option, compressor
+from kimad.curves import DENSITIES, Curve, sampled_energy
+from kimad.plan import Plan
+from kimad.sim.workload import Workload
+
+Floats = NDArray[np.float64]
+Samples = NDArray[np.float32]
+
+
+@final
+class Owed:
+    """Samples of one rank, which stands for all. L layers in the model's order, padded to the longest sample."""
+
+    def __init__(self, workload: Workload, random: np.random.Generator) -> None:
+        self._layers = workload.layers
+        self._random = random
+        self._count = np.array([samples.shape[1] for samples in workload.gradients])
+        width = int(self._count.max())
+        snapshots = workload.gradients[0].shape[0]
+        self._noise = np.zeros((snapshots, len(self._layers), width), np.float32)
+        for i, samples in enumerate(workload.gradients):
+            self._noise[:, i, : self._count[i]] = samples
+        self._mean: Samples = self._noise.mean(axis=0)
+        self._noise -= self._mean
+        self._numel = np.array([layer.numel for layer in self._layers])
+        self._weight = self._numel / self._count  # entries that a sample stands for
+        self._residual = np.zeros_like(self._mean)
+        self._owed = self._residual
+        self._lost = {(o, v): _lost_share(o, v) for o, v in (("topk", "log4"), ("topk", "int8"), ("int8", ""))}
+
+    def next_step(self) -> None:
+        """Add the gradient of a new step."""
+        sign = self._random.choice(np.array([-1.0, 1.0], np.float32), size=(len(self._layers), 1))
+        noise = self._noise[int(self._random.integers(len(self._noise)))]
+        self._owed = self._residual + self._mean + sign * noise
+
+    def energy(self) -> Floats:
+        """(L, densities): kept energy of each layer at each density, as the runtime reads it off one rank."""
+        total = (self._owed.astype(np.float64) ** 2).sum(axis=1) * self._weight
+        table = np.zeros((len(self._layers), len(DENSITIES)))
+        for i, count in enumerate(self._count.tolist()):
+            if total[i] > 0:
+                table[i] = sampled_energy(self._owed[i, :count], int(self._numel[i]), float(total[i]))
+        return table
+
+    def send(self, plan: Plan) -> float:
+        """Take off what the plan sends; returns the share of the energy that arrived, 0..1."""
+        keep = np.zeros(len(self._layers), np.int64)  # entries of the sample that are sent
+        lost = np.zeros(len(self._layers))  # share of their energy that a lossy value code leaves behind
+        for i, layer in enumerate(self._layers):
+            option = plan.options[layer.name]
+            if layer.plain or option.operator != "drop":
+                whole = layer.plain or not option.k
+                keep[i] = self._count[i] if whole else round(option.k / layer.numel * self._count[i])
+                lost[i] = 0.0 if layer.plain else self._loss(option)
+        owed = self._owed
+        before = owed.astype(np.float64) ** 2
+        sent = np.ones(owed.shape, bool)
+        partly = np.flatnonzero(keep < self._count)
+        if len(partly):
+            magnitude = np.abs(owed[partly])
+            magnitude[np.arange(owed.shape[1])[None, :] >= self._count[partly, None]] = -1.0  # padding
+            order = np.sort(magnitude, axis=1)[:, ::-1]
+            edge = order[np.arange(len(partly)), np.maximum(keep[partly] - 1, 0)]
+            sent[partly] = (magnitude >= edge[:, None]) & (keep[partly] > 0)[:, None]
+        factor = np.sqrt(lost).astype(np.float32)[:, None]
+        self._residual = np.where(sent, factor * owed, owed)
+        left = float(((self._residual.astype(np.float64) ** 2).sum(axis=1) * self._weight).sum())
+        total = float((before.sum(axis=1) * self._weight).sum())
+        return 1 - left / total if total > 0 else 1.0
+
+    def _loss(self, option: Option) -> float:
+        key = (option.operator, option.values)
+        if key not in self._lost:
+            self._lost[key] = _lost_share(*key)
+        return self._lost[key]
+
+
+def _lost_share(operator: str, values: str) -> float:
+    """Share of the energy of what is sent that its value code leaves behind: the error of sending everything."""
+    flat = Curve(1 << 16, np.maximum(DENSITIES, 0.0))
+    error = compressor(operator).errors(np.array([1 << 16]), values, flat)
+    return float(min(1.0, max(0.0, error[0])))

@@ -1,0 +1,191 @@
+"""A whole run: step after step of all workers, with the strategy told what the runtime would have been told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.decide import Observation
+from kimad.layout import Layer
+from kimad.monitor import link_samples
+from kimad.plan import EXCHANGES
+from kimad.sim.errors import SimulationError
+from kimad.sim.gradients import Owed
+from kimad.sim.links import Links
+from kimad.sim.step import StepTimes, run_step
+from kimad.sim.strategy import Adaptive, Site, default_strategies, make_strategy
+from kimad.sim.workload import Workload
+from kimad.statistics import Everyone, Statistics
+from kimad.trace import HostLink
+
+Floats = NDArray[np.float64]
+
+HEADER_SHARE = 1514 / 1448  # bits on an Ethernet link for each bit of a TCP message: headers, MTU 1500
+MAX_WORKERS = 1_000_000
+MANY = 32  # workers from which gathering everybody's frames is out of the question
+
+
+@final
+@dataclass(frozen=True)
+class Scenario:
+    """What is simulated.
+
+    Raises SimulationError for a value that is not allowed.
+    """
+
+    workload: Workload
+    links: Sequence[HostLink]  # of each worker
+    steps: int = 200
+    latency_s: float = 0.0  # s, one way, between any two workers
+    exchange: str = "auto"  # of frames: "all-gather" (the runtime's), "ring", "sharded"; auto: by the number of workers
+    straggler_share: float = 0.0  # probability that a worker's step is slow
+    straggler_factor: float = 1.0  # by which its computing then takes longer
+    header_share: float = HEADER_SHARE  # bits on the link for each bit of a message
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.links) <= MAX_WORKERS:
+            raise SimulationError(f"workers: {len(self.links)}; allowed: 2 to {MAX_WORKERS}")
+        if self.steps < 1:
+            raise SimulationError(f"steps is {self.steps}; it must be 1 or more")
+        if self.exchange not in ("auto", *EXCHANGES):
+            raise SimulationError(f"exchange is {self.exchange!r}; allowed: auto, {', '.join(EXCHANGES)}")
+        for name, low, high in (
+            ("latency_s", 0.0, 60.0), ("straggler_share", 0.0, 1.0), ("straggler_factor", 1.0, 1e6),
+            ("header_share", 1.0, 10.0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SimulationError(f"{name} is {value!r}; it must be from {low:g} to {high:g}")
+
+    @property
+    def workers(self) -> int:
+        """Number of workers."""
+        return len(self.links)
+
+    @property
+    def used_exchange(self) -> str:
+        """The exchange of frames, with auto resolved."""
+        if self.exchange == "auto":
+            return "all-gather" if self.workers <= MANY else "sharded"
+        return self.exchange
+
+    @property
+    def compute_s(self) -> float:
+        """Mean seconds of computing a step."""
+        return float(self.workload.ready_s[:, :, -1].mean())
+
+    @property
+    def strategies(self) -> list[str]:
+        """Strategies that are worth comparing here."""
+        return default_strategies(self.compute_s)
+
+
+@final
+@dataclass(frozen=True)
+class Result:
+    """What a strategy came to. Arrays have one number a step."""
+
+    strategy: str
+    step_s: Floats
+    compute_s: Floats  # of the slowest worker
+    wire_bytes: Floats  # sent by each worker
+    kept: Floats  # share of the owed energy that was sent, 0..1; NaN where it is not known
+    predicted_s: Floats  # NaN where nothing was predicted
+
+    def figures(self) -> dict[str, float | None]:
+        """Means and extremes; None where something is not known."""
+        predicted = np.isfinite(self.predicted_s)
+        over = np.maximum(0.0, self.step_s[predicted] / self.predicted_s[predicted] - 1)
+        return {
+            "mean_step_s": float(self.step_s.mean()),
+            "p95_step_s": float(np.quantile(self.step_s, 0.95)),
+            "max_step_s": float(self.step_s.max()),
+            "wire_bytes": float(self.wire_bytes.mean()),
+            "wait_s": float((self.step_s - self.compute_s).mean()),
+            "overshoot": float(over.mean()) if predicted.any() else None,
+            "kept": float(self.kept.mean()) if np.isfinite(self.kept).all() else None,
+            "total_s": float(self.step_s.sum()),
+        }
+
+
+def simulate(scenario: Scenario, strategy: str) -> Result:
+    """Run one strategy. Same scenario, same result, to the last bit.
+
+    Raises SimulationError for a strategy that is not known, or a link that carries nothing.
+    """
+    workload = scenario.workload
+    buckets = tuple(tuple(workload.layers[i] for i in bucket) for bucket in workload.buckets)
+    ranks = max(2, workload.ready_s.shape[1])
+    site = Site(buckets, scenario.workers, scenario.used_exchange, scenario.latency_s, dict(workload.coding), ranks)
+    chosen = make_strategy(strategy, site, workload.layers)
+    computing = _Computing(scenario)
+    owed = Owed(workload, np.random.default_rng([scenario.seed, 2]))
+    links = Links(scenario.links)
+    start_s = np.zeros(scenario.workers)
+    rows: list[tuple[float, float, float, float, float]] = []
+    for step in range(scenario.steps):
+        loads = chosen.loads()
+        times = run_step(start_s, computing.next_step(), loads, links, scenario.header_share)
+        owed.next_step()
+        energy = owed.energy() if chosen.reads_curves else None
+        predicted_s = chosen.predicted_s if chosen.predicted_s is not None else np.nan
+        kept = owed.send(chosen.plan) if chosen.plan is not None else np.nan
+        step_s = float(times.end_s.max() - start_s.max())
+        computed_s = float(times.ready_s[:, -1].max())
+        rows.append((step_s, computed_s, sum(load.wire_bytes for load in loads), kept, predicted_s))
+        if isinstance(chosen, Adaptive):
+            chosen.observe(_observation(step, buckets, times, chosen, energy, len(workload.layers)))
+        start_s = times.end_s
+    return Result(strategy, *np.array(rows).T)
+
+
+@final
+class _Computing:
+    """Draws how long computing takes: the recorded steps in random order, each worker as one of the recorded ranks."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._ready_s = scenario.workload.ready_s
+        self._workers = scenario.workers
+        self._share, self._factor = scenario.straggler_share, scenario.straggler_factor
+        self._random = np.random.default_rng([scenario.seed, 1])
+
+    def next_step(self) -> Floats:
+        """(W, B) seconds from a step's start until each bucket is ready."""
+        steps, ranks, _ = self._ready_s.shape
+        if ranks == self._workers:  # what was measured together stays together
+            drawn = self._ready_s[self._random.integers(steps)]
+        else:
+            drawn = self._ready_s[
+                self._random.integers(steps, size=self._workers), self._random.integers(ranks, size=self._workers)
+            ]
+        if self._share > 0:
+            slow = self._random.random(self._workers) < self._share
+            drawn = drawn * np.where(slow, self._factor, 1.0)[:, None]
+        return drawn
+
+
+def _observation(
+    step: int, buckets: tuple[tuple[Layer, ...], ...], times: StepTimes, chosen: Adaptive, energy: Floats | None,
+    layers: int,
+) -> Observation:  # fmt: skip
+    """What the runtime would have seen of a step; the workers' clocks agree."""
+    workers = len(times.end_s)
+    end_s = float(times.end_s[0])
+    expected_s, measured_s = chosen.expected_s()
+    own = Statistics(
+        nonfinite=False, residual_square=0.0, received=(0, 0.0), collective=(0, 0.0), ready_s=times.ready_s[0],
+        encode_s=0.0, wire_s=times.wire_s, decode_s=0.0, step_s=0.0, expected_s=np.array(expected_s),
+        measured_s=np.array(measured_s), unused=np.zeros(layers, bool),
+    )  # fmt: skip
+    table = np.repeat(own.pack()[None], workers, axis=0)
+    everyone = Everyone(table, len(buckets), layers)
+    everyone.received[:] = times.received
+    everyone.collective[:] = times.collective
+    everyone.ready_s[:] = times.ready_s
+    samples = link_samples(end_s, everyone.received, everyone.collective) if step > 0 else None
+    return Observation(end_s, buckets, everyone, samples, None if energy is None else energy * workers)
