@@ -71,17 +71,14 @@ class State:
         """Take names and ranks from a model and make a process group of its own; on all ranks alike."""
         if self._loop is not None or self.alone:
             raise AttachError(ONE_MODEL)
-        ignored = set(getattr(model, "parameters_to_ignore", ()))
-        named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in ignored]
-        for name, parameter in named:
+        named = layers_of(model)
+        for parameter, layer in named:
             if parameter.device.type != "cpu":
-                raise AttachError(f"parameter {name} is on {parameter.device}; only CPU gradients are averaged as yet")
-        sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
-        kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
-        layers = [
-            Layer(name, tuple(p.shape), kind, p.element_size()) for (name, p), kind in zip(named, kinds, strict=True)
-        ]
-        self._names = {id(p): layer for (_, p), layer in zip(named, layers, strict=True)}
+                raise AttachError(
+                    f"parameter {layer.name} is on {parameter.device}; only CPU gradients are averaged as yet"
+                )
+        layers = [layer for _, layer in named]
+        self._names = {id(parameter): layer for parameter, layer in named}
         self._used_map = _used_map(model)
         if model.process_group.size() == 1:
             self.alone = True
@@ -220,6 +217,18 @@ class State:
         self.close()
         if told and self._loop is not None:
             self._loop.board.linger()
+
+
+def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, Layer]]:
+    """The parameters whose gradients DDP exchanges, with their layers, in the model's order."""
+    ignored = set(getattr(model, "parameters_to_ignore", ()))
+    named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in ignored]
+    sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
+    kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
+    return [
+        (p, Layer(name, tuple(p.shape), kind, p.element_size()))
+        for (name, p), kind in zip(named, kinds, strict=True)
+    ]
 
 
 def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | None:

@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.trace.limits import MAX_S, MIN_S, LinkError, check_rates, spelled
+from kimad.trace.limits import MAX_S, MIN_S, LinkError, check_rates, shown, spelled
 from kimad.trace.link import Link
 
 PART = "|"  # between the parts of a concat in a spec
@@ -70,10 +70,8 @@ class Concat(Link):
         for seconds, link in self.parts:
             if not MIN_S <= seconds <= MAX_S:
                 raise LinkError(f"link concat: SECONDS is {seconds:g}; it must be from {MIN_S:g} to {MAX_S:g}")
-            if PART in str(link):
-                raise LinkError(
-                    f"link concat: the part {str(link)[:60]!r} holds a {PART!r}; list its own parts instead"
-                )
+            if isinstance(link, Concat) or PART in str(link):
+                raise LinkError(f"link concat: the part {shown(str(link))} is a concat itself; list its parts instead")
         if self._starts_s[-1] > MAX_S:
             raise LinkError(f"link concat: it lasts {self._starts_s[-1]:g} s; it must be at most {MAX_S:g} s")
 

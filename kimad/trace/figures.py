@@ -56,5 +56,5 @@ def sparkline(rates_mbps: NDArray[np.float64], blocks: str = BLOCKS) -> str:
     top = float(rates_mbps.max()) if len(rates_mbps) else 0.0
     if top == 0:
         return DEAD * len(rates_mbps)
-    levels = np.minimum((rates_mbps / top * len(blocks)).astype(int), len(blocks) - 1)
+    levels = np.maximum(np.ceil(rates_mbps / top * len(blocks) - 1e-6).astype(int) - 1, 0)
     return "".join(DEAD if rate == 0 else blocks[level] for rate, level in zip(rates_mbps, levels, strict=True))

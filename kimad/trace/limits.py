@@ -28,6 +28,11 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
+def shown_path(path: str) -> str:
+    """`path` in quotes, on one line; of a long one the end, where the file's name is."""
+    return repr(path if len(path) <= 2 * _SHOWN else "..." + path[3 - 2 * _SHOWN :])
+
+
 def number(text: str) -> float:
     """The number that `text` is, in plain ASCII.
 

@@ -14,13 +14,14 @@ from kimad.trace.stepwise import StepLink
 from kimad.trace.wave import Const
 
 MAX_STEPS = 10_000_000
+_FINER = 10  # steps within a link's resolution: what is 330 at its height is not 329.9 then
 ENDLESS_S = 60.0  # what is taken of a link that never changes, unless the time is given
 
 
 def sampled(link: Link, seconds: float | None = None, step_s: float | None = None) -> Steps:
     """The first `seconds` of a link (one period by default). Its bytes are the link's, whatever `step_s` is.
 
-    With `step_s` each step is the mean over so long; without it steps are exact, or as short as the link's resolution.
+    With `step_s` each step is the mean over so long; without it steps are exact, or a tenth of the link's resolution.
 
     Raises:
         LinkError: a time is not allowed, or there would be more than MAX_STEPS.
@@ -34,7 +35,7 @@ def sampled(link: Link, seconds: float | None = None, step_s: float | None = Non
         exact = _exact(link, seconds)
         if exact is not None:
             return exact
-        step_s = link.resolution_s
+        step_s = link.resolution_s / _FINER
     _check_count(link, seconds / step_s)
     whole = math.floor(seconds / step_s * (1 + 1e-12))
     rates = link.means(0.0, step_s, whole)

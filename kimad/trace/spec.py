@@ -19,6 +19,8 @@ from kimad.trace.walk import Walk
 from kimad.trace.wave import Const, PaperSine, Sine
 
 MAX_SPEC = 1 << 20  # characters
+_MAX_DEPTH = 20  # of links in links
+_MAX_SLASHES = 100  # at which UP/DOWN is looked for
 _DOWN_SEED = 1_000_000  # an unseeded link of host i takes seed i upwards, and this + i where down has its own spec
 
 # kind -> the class, and its fields as they are called in messages; one in brackets may be left out
@@ -63,7 +65,7 @@ def parse_link(spec: str) -> Link:
         return _steps(spec, rest)
     if kind == "scale":
         factor, inner = _first(spec, rest, "FACTOR", _OTHER_FORMS["scale"])
-        if inner.count("scale:") > 50:
+        if inner.count("scale:") > _MAX_DEPTH:
             raise LinkError(f"link {shown(spec)}: too many scales in each other; multiply the factors")
         return Scale(factor, parse_link(inner))
     if kind == "concat":
@@ -112,7 +114,7 @@ def _pair(text: str) -> tuple[Link, Link]:
     """Up and down."""
     text = text.strip()
     if len(text) <= MAX_SPEC and not _is_one(text):
-        slashes = [i for i, c in enumerate(text[: 1 << 12]) if c == "/"]
+        slashes = [i for i, c in enumerate(text) if c == "/"][:_MAX_SLASHES]
         splits = [i for i in slashes if _is_one(text[:i].strip()) and _is_one(text[i + 1 :].strip())]
         if len(splits) > 1:
             raise LinkError(
@@ -124,13 +126,12 @@ def _pair(text: str) -> tuple[Link, Link]:
     return link, link
 
 
-def _is_one(text: str) -> bool:
+def _is_one(text: str, depth: int = 0) -> bool:
     """Does it name one link, as far as its kind and its files tell?"""
     kind, colon, rest = text.partition(":")
-    if kind == "scale" and colon:
-        return _is_one(rest.partition(",")[2].strip())
-    if kind == "concat" and colon:
-        return all(_is_one(part.partition(",")[2].strip()) for part in rest.split(PART))
+    if kind in ("scale", "concat") and colon:
+        parts = rest.split(PART) if kind == "concat" else [rest]
+        return depth < _MAX_DEPTH and all(_is_one(part.partition(",")[2].strip(), depth + 1) for part in parts)
     if colon and (kind in _KINDS or kind == "steps"):
         return "/" not in rest
     return os.path.isfile(rest if colon and kind in FORMATS else text)

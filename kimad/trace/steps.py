@@ -32,7 +32,8 @@ class Steps(Link):
         rates_mbps = np.array(self.rates_mbps, dtype=np.float64)
         if starts_s.ndim != 1 or starts_s.shape != rates_mbps.shape or len(starts_s) == 0 or starts_s[0] != 0:
             raise LinkError("link steps: it needs one or more steps, a rate for each, and the first must begin at 0 s")
-        steps_s = np.diff(starts_s, append=self.end_s)
+        with np.errstate(invalid="ignore"):
+            steps_s = np.diff(starts_s, append=self.end_s)
         if not bool(np.all(steps_s >= MIN_S * _SLACK)) or not self.end_s <= MAX_S:
             raise LinkError(f"link steps: each step must last {MIN_S:g} s or more, and all of them {MAX_S:g} s or less")
         if not bool(np.all((rates_mbps >= 0) & (rates_mbps <= MAX_MBPS))):

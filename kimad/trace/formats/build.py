@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from kimad.trace.formats.text import refusal
-from kimad.trace.limits import MAX_MBPS, MAX_S, MIN_S
+from kimad.trace.limits import MAX_MBPS, MAX_S, MIN_S, LinkError
 from kimad.trace.steps import Steps, merged
 
 
@@ -35,7 +35,10 @@ class Rows:
         """All of them. Raises TraceError at `line`, saying what is needed, if there is none."""
         if not self._durations_s:
             raise refusal(self._name, line, needed)
-        return merged(self._durations_s, self._rates_mbps)
+        try:
+            return merged(self._durations_s, self._rates_mbps)
+        except LinkError as error:  # steps that are lost in the rounding of a long trace
+            raise refusal(self._name, line, str(error)) from None
 
 
 def rising(name: str, line: int, before_s: float, time_s: float) -> float:

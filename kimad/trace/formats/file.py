@@ -8,7 +8,7 @@ from pathlib import Path
 from kimad.trace.formats import FORMATS, find_format
 from kimad.trace.formats.base import Format
 from kimad.trace.formats.text import MAX_BYTES
-from kimad.trace.limits import TraceError, shown
+from kimad.trace.limits import TraceError, shown_path
 from kimad.trace.steps import Steps
 
 
@@ -21,7 +21,9 @@ def target_format(path: Path, name: str | None) -> Format:
         if suffix and suffix in (form.suffix, f".{form.name}"):
             return form
     suffixes = ", ".join(f"{form.suffix} ({form.name})" for form in FORMATS.values() if form.suffix)
-    raise TraceError(f"trace {shown(str(path))}: its suffix tells no format; allowed: {suffixes}; or give --to FORMAT")
+    raise TraceError(
+        f"trace {shown_path(str(path))}: its suffix tells no format; allowed: {suffixes}; or give --to FORMAT"
+    )
 
 
 def write_trace(steps: Steps, path: Path, form: Format, *, force: bool) -> None:
@@ -34,21 +36,23 @@ def write_trace(steps: Steps, path: Path, form: Format, *, force: bool) -> None:
     text = form.write(steps)
     if len(text) > MAX_BYTES:
         need = f"it would have {len(text)} bytes in format {form.name}, more than the {MAX_BYTES} that are read"
-        raise TraceError(f"trace {shown(str(path))}: {need}; take longer steps or fewer seconds")
+        raise TraceError(f"trace {shown_path(str(path))}: {need}; take longer steps or fewer seconds")
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise TraceError(f"trace {shown(str(path))} cannot be written: {error.strerror}; give another path") from error
+        raise TraceError(
+            f"trace {shown_path(str(path))} cannot be written: {error.strerror}; give another path"
+        ) from error
 
 
 def check_target(path: Path, *, force: bool) -> None:
     """Raises TraceError if the file cannot be made: it exists and may not be replaced, or its folder is not there."""
     if path.is_dir():
-        raise TraceError(f"trace {shown(str(path))} is a folder; give the path of a file")
+        raise TraceError(f"trace {shown_path(str(path))} is a folder; give the path of a file")
     if path.exists() and not force:
-        raise TraceError(f"trace {shown(str(path))} exists; give another path, or --force to replace it")
+        raise TraceError(f"trace {shown_path(str(path))} exists; give another path, or --force to replace it")
     if not path.parent.is_dir():
-        raise TraceError(f"trace {shown(str(path))}: its folder does not exist; make it, or give another path")
+        raise TraceError(f"trace {shown_path(str(path))}: its folder does not exist; make it, or give another path")

@@ -18,6 +18,7 @@ from kimad.trace.steps import Steps
 
 _EPOCH_MS = 1e11  # an epoch above it is in milliseconds: as seconds it would lie beyond the year 5000
 _COLUMNS = 6
+_READ = (0, 1, 4, 5)  # all but the position
 
 
 @final
@@ -59,7 +60,7 @@ class Ghent(Format):
 def _epochs(head: str) -> list[float]:
     """The first line's first column, if the lines look like these logs."""
     rows = [line.split() for line in head_lines(head)[:20]]
-    if not rows or not all(len(row) == _COLUMNS and all(map(is_number, row)) for row in rows):
+    if not rows or not all(len(row) == _COLUMNS and all(is_number(row[i]) for i in _READ) for row in rows):
         return []
     return [float(rows[0][0])]
 

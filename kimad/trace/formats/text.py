@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from kimad.trace.limits import TraceError, number, shown
+from kimad.trace.limits import TraceError, number, shown, shown_path
 
 MAX_BYTES = 64 * 2**20  # a larger file is refused
 MAX_LINES = 10_000_000  # and one of more lines
@@ -13,8 +13,8 @@ HEAD = 4096  # characters from which a format is recognised
 
 
 def refusal(name: str, line: int, reason: str) -> TraceError:
-    """The error for one line of a trace."""
-    return TraceError(f"trace {shown(name)}, line {line}: {reason}")
+    """The error for one line of a trace; line 0 is the file as a whole."""
+    return TraceError(f"trace {shown_path(name)}{f', line {line}' if line else ''}: {reason}")
 
 
 def read_text(path: str) -> str:
