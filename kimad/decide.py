@@ -25,7 +25,7 @@ from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples
 from kimad.objective import Fixed, Points
 from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
-from kimad.solver import ALL_SOLVERS, Choice, bucket_sums
+from kimad.solver import ALL_SOLVERS, Choice, all_bucket_sums, bucket_sums
 from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
 from kimad.timeline import finish_s
@@ -175,8 +175,7 @@ class Planner:
 
     def _points(self, menu: Menu, choices: Sequence[Choice]) -> Points:
         ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
-        sums = [bucket_sums(menu, choice) for choice in choices]
-        step_s = finish_s(ready_s, np.array([s[0] for s in sums]), np.array([s[1] for s in sums]))
+        step_s = finish_s(ready_s, *all_bucket_sums(menu, choices))
         return Points(
             step_s=step_s,
             cost_s=np.array([c.cost_s for c in choices]),

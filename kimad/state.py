@@ -226,8 +226,7 @@ def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, 
     sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
     kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
     return [
-        (p, Layer(name, tuple(p.shape), kind, p.element_size()))
-        for (name, p), kind in zip(named, kinds, strict=True)
+        (p, Layer(name, tuple(p.shape), kind, p.element_size())) for (name, p), kind in zip(named, kinds, strict=True)
     ]
 
 

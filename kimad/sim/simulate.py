@@ -100,6 +100,7 @@ class Result:
     def figures(self) -> dict[str, float | None]:
         """Means and extremes; None where something is not known."""
         predicted = np.isfinite(self.predicted_s)
+        known = bool(np.isfinite(self.kept).all())
         over = np.maximum(0.0, self.step_s[predicted] / self.predicted_s[predicted] - 1)
         return {
             "mean_step_s": float(self.step_s.mean()),
@@ -108,7 +109,8 @@ class Result:
             "wire_bytes": float(self.wire_bytes.mean()),
             "wait_s": float((self.step_s - self.compute_s).mean()),
             "overshoot": float(over.mean()) if predicted.any() else None,
-            "kept": float(self.kept.mean()) if np.isfinite(self.kept).all() else None,
+            "kept": float(self.kept.mean()) if known else None,
+            "progress_per_s": float(np.sqrt(self.kept).mean() / self.step_s.mean()) if known else None,
             "total_s": float(self.step_s.sum()),
         }
 
@@ -166,7 +168,8 @@ class _Computing:
         if self._share > 0:
             slow = self._random.random(self._workers) < self._share
             drawn = drawn * np.where(slow, self._factor, 1.0)[:, None]
-        return drawn
+        computing_s: Floats = drawn
+        return computing_s
 
 
 def _observation(

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -23,6 +24,10 @@ Samples = NDArray[np.float32]
 MAGIC = "kimad-workload v1"
 MAX_FILE_BYTES = 1 << 30  # a larger file is refused
 MAX_LAYERS = 100_000
+_DAMAGE = (  # what unpacking a damaged file raises
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError,
+    OverflowError, MemoryError,
+)  # fmt: skip
 
 
 class WorkloadError(KimadError, ValueError):
@@ -70,6 +75,10 @@ class Workload:
             if not np.isfinite(samples).all():
                 raise WorkloadError(f"workload {self.name!r}, layer {layer.name}: samples must be finite")
 
+    def with_compute(self, compute_s: float) -> Workload:
+        """The same with all computing times scaled to this mean, in seconds."""
+        return replace(self, ready_s=self.ready_s * (compute_s / float(self.ready_s[:, :, -1].mean())))
+
     def save(self, path: Path) -> None:
         """Write the workload to a file, at once."""
         header = {
@@ -116,7 +125,7 @@ class Workload:
             raise
         except OSError as error:
             raise WorkloadError(f"{path}: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        except _DAMAGE as error:
             raise WorkloadError(
                 f"{path}: not a workload file ({type(error).__name__}); `kimad bench profile` writes them"
             ) from error

@@ -33,13 +33,13 @@ class Lagrangian(Solver):
     def frontier(self, menu: Menu) -> list[Choice]:
         low, high = price_range(menu)
         pricing = _Pricing(menu)
-        return [pricing.at(price) for price in np.geomspace(high, low, COARSE)]
+        return pricing.sweep(np.geomspace(high, low, COARSE))
 
     def between(self, menu: Menu, cheap: Choice, dear: Choice) -> list[Choice]:
         if not cheap.price > dear.price > 0:
             return [cheap, dear]
         pricing = _Pricing(menu)
-        return [pricing.at(price) for price in np.geomspace(cheap.price, dear.price, FINE)]
+        return pricing.sweep(np.geomspace(cheap.price, dear.price, FINE))
 
     def solve(self, menu: Menu, budget_s: float) -> Choice:
         low, high = price_range(menu)
@@ -106,3 +106,24 @@ class _Pricing:
         cost_s = float(np.where(travels, self._whole_cost_s[buckets, way], layer_cost).sum())
         error = float(np.where(travels, menu.whole_error[buckets, way], layer_error).sum())
         return Choice(column, np.where(travels, way, -1), menu.k[rows, column], cost_s, error, price, error)
+
+    def sweep(self, prices: Floats) -> list[Choice]:
+        """`at` of several prices, together."""
+        menu, rows, buckets = self._menu, self._rows, self._buckets
+        score = prices[:, None, None] * self._cost_s
+        score += menu.error
+        column = score.argmin(axis=2)
+        which = np.arange(len(prices))[:, None]
+        by_layer = np.add.reduceat(score[which, rows, column], menu.starts, axis=1)
+        whole_score = menu.whole_error + prices[:, None, None] * self._whole_cost_s
+        way = whole_score.argmin(axis=2)
+        travels = whole_score[which, buckets, way] <= by_layer
+        layer_cost = np.add.reduceat(self._cost_s[rows, column], menu.starts, axis=1)
+        layer_error = np.add.reduceat(menu.error[rows, column], menu.starts, axis=1)
+        cost_s = np.where(travels, self._whole_cost_s[buckets, way], layer_cost).sum(axis=1).tolist()
+        error = np.where(travels, menu.whole_error[buckets, way], layer_error).sum(axis=1).tolist()
+        whole, k = np.where(travels, way, -1), menu.k[rows, column]
+        return [
+            Choice(column[i], whole[i], k[i], cost_s[i], error[i], price, error[i])
+            for i, price in enumerate(prices.tolist())
+        ]

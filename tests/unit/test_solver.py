@@ -7,6 +7,7 @@ import pytest
 
 from kimad.compressors import compressor
 from kimad.solver import ALL_SOLVERS, Choice, Lagrangian, Uniform, bucket_sums
+from kimad.solver.lagrangian import _Pricing, price_range
 from tests.unit.cases import BPS, Model, heavy_model
 
 BUDGETS = (0.001, 0.0025, 0.01, 0.05, 0.1, 0.25)  # of the dense gradient's seconds
@@ -184,3 +185,15 @@ def test_uniform_frontier_goes_from_cheap_to_dear() -> None:
     assert cost == sorted(cost)
     assert min(c.error for c in frontier) == 0
     assert all(np.isfinite(c.error) for c in frontier)
+
+
+def test_a_sweep_is_one_price_after_the_other() -> None:
+    menu = heavy_model(30, seed=2).menu(50e6)
+    pricing = _Pricing(menu)
+    prices = np.geomspace(*price_range(menu)[::-1], 48)
+    for together, alone in zip(pricing.sweep(prices), map(pricing.at, prices.tolist()), strict=True):
+        for name in ("column", "whole", "k"):
+            assert np.array_equal(getattr(together, name), getattr(alone, name)), name
+        assert (together.cost_s, together.error, together.price) == pytest.approx(
+            (alone.cost_s, alone.error, alone.price), rel=1e-12
+        )

@@ -1,0 +1,142 @@
+"""The simulator against the emulator: the same training, model, link and steps, once for real and once simulated.
+
+Computing is profiled first, with as many ranks at once on this machine's cores as the emulated run has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rows import Row
+from kimad.sim import Scenario, Workload, simulate
+from kimad.trace import parse_link, parse_links
+
+Floats = NDArray[np.float64]
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = "examples/resnet/train.py"
+BATCH = "8"  # images a rank: little computing, so that most cells are bound by their links
+LINKS = ("const:30", "const:100", "const:330", "sine:30,330,30")
+STRATEGIES = ("ddp", "bf16", "topk:0.01", "kimad")
+RANKS = (2, 4)
+SKIP = 3  # first steps: connections are new, buckets are not final, and Kimad knows nothing yet
+STEPS = 20  # compared, at least
+PERIOD_S = 30.0  # of the sine, which a run of it lasts at least
+PROFILED = 16
+LIMIT_S = 900.0
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """One comparison."""
+
+    ranks: int
+    link: str
+    strategy: str
+
+    @property
+    def name(self) -> str:
+        """For the row."""
+        return f"{self.ranks} ranks, {self.link}, {self.strategy}"
+
+
+def fidelity_rows(quick: bool) -> list[Row]:
+    """Two rows a cell: mean and p95 of the step time, simulated / emulated - 1, absolute."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for ranks in RANKS[:1] if quick else RANKS:
+            workload = profile(ranks, folder)
+            links = LINKS[2:3] if quick else LINKS
+            for cell in (Cell(ranks, link, s) for link in links for s in STRATEGIES):
+                rows += compare(cell, workload, folder, steps=8 if quick else STEPS)
+                print(rows[-2], rows[-1], sep="\n", file=sys.stderr, flush=True)
+    return rows
+
+
+def profile(ranks: int, folder: Path) -> Workload:
+    """The training script's workload, measured with `ranks` ranks at once."""
+    out = folder / f"resnet18-{ranks}.npz"
+    call(["bench", "profile", "-n", str(ranks), "--steps", str(PROFILED), "--out", str(out), "--", *training(60, 0.0)])
+    return Workload.load(out)
+
+
+def compare(cell: Cell, workload: Workload, folder: Path, steps: int) -> list[Row]:
+    """Emulate and simulate one cell. Where links are no more than half of a step, emulate twice for the spread."""
+    seconds = PERIOD_S if cell.link.startswith("sine") and steps >= STEPS else 0.0
+    emulated = emulate(cell, folder / "run", steps + SKIP, seconds)
+    count = len(emulated)
+    result = simulate(Scenario(workload, parse_links(cell.link, cell.ranks), steps=count + SKIP), cell.strategy)
+    simulated = result.step_s[SKIP:]
+    mean_bps = parse_link(cell.link).mean_mbps(0.0, PERIOD_S) * 1e6
+    on_the_link = float(8 * result.wire_bytes[SKIP:].mean() / mean_bps / emulated.mean())
+    mean, p95 = off(simulated.mean(), emulated.mean()), off(p95_of(simulated), p95_of(emulated))
+    said = f"emulated {emulated.mean():.3f} s (p95 {p95_of(emulated):.3f}), simulated {simulated.mean():.3f}"
+    said += f" ({p95_of(simulated):.3f}), {count} steps, link busy {on_the_link:.0%}"
+    if on_the_link >= 0.5:
+        return [
+            Row(f"{cell.name}: mean step, simulated / emulated - 1", mean, "%", 10, "lower", said),
+            Row(f"{cell.name}: p95", p95, "%", 20, "lower"),
+        ]
+    again = emulate(cell, folder / "run", steps + SKIP, seconds)
+    spread = [max(10.0, off(a, b)) for a, b in ((again.mean(), emulated.mean()), (p95_of(again), p95_of(emulated)))]
+    both = np.concatenate([emulated, again])
+    mean, p95 = off(simulated.mean(), both.mean()), off(p95_of(simulated), p95_of(both))
+    said = f"bound by computing; again {again.mean():.3f} s (p95 {p95_of(again):.3f}); {said}"
+    return [
+        Row(f"{cell.name}: mean step, simulated / emulated - 1", mean, "%", spread[0], "lower", said),
+        Row(f"{cell.name}: p95", p95, "%", max(20.0, spread[1]), "lower"),
+    ]
+
+
+def emulate(cell: Cell, folder: Path, steps: int, seconds: float) -> Floats:
+    """Step times in seconds after the first SKIP of a real run."""
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        path.unlink()
+    strategy = f"fixed:{cell.strategy}" if cell.strategy.startswith("topk") else cell.strategy
+    link = ["-n", str(cell.ranks), "--link", cell.link, "--backend", "netns", "--objective", strategy]
+    call(["emulate", *link, "--out", str(folder), "--", *training(steps, seconds)])
+    return np.array([record["measured"]["step_s"] for record in records(folder)])[SKIP:]
+
+
+def records(folder: Path) -> Iterator[dict[str, dict[str, float]]]:
+    """The records of a run."""
+    for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)
+
+
+def training(steps: int, seconds: float) -> list[str]:
+    """The script and its arguments."""
+    return [SCRIPT, "--steps", str(steps), "--seconds", str(seconds), "--batch", BATCH]
+
+
+def call(arguments: Sequence[str]) -> None:
+    """Run a command of Kimad to its end. Raises RuntimeError, with the end of what it printed, if it fails."""
+    command = [sys.executable, "-m", "kimad.launch", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False, env={**os.environ}
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def p95_of(step_s: Floats) -> float:
+    """95 % of the steps take no longer."""
+    return float(np.quantile(step_s, 0.95))
+
+
+def off(value: float, wanted: float) -> float:
+    """Relative difference in per cent."""
+    return 100 * abs(float(value) / float(wanted) - 1)

@@ -1,0 +1,179 @@
+"""`kimad simulate`: predicted step times on any network, without training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from kimad.launch.errors import UsageError
+from kimad.launch.process import note
+from kimad.launch.summary import size
+from kimad.plan import EXCHANGES
+from kimad.sim import FORMS, Result, Scenario, Workload, simulate
+from kimad.sim.models import MODELS
+from kimad.trace import LINK_FORMS, parse_links
+
+COLUMNS = (
+    "strategy",
+    "mean step",
+    "p95",
+    "max",
+    "bytes a step",
+    "waiting",
+    "overshoot",
+    "energy kept",
+    "progress  ",
+    "total",
+)
+
+
+@click.command("simulate")
+@click.option(
+    "--model", required=True, metavar="NAME|FILE", help=f"{', '.join(MODELS)}, or a file of `kimad bench profile`"
+)
+@click.option("-n", "--workers", type=click.IntRange(2, 1_000_000), default=8, show_default=True, help="workers")
+@click.option(
+    "--link", "links", multiple=True, required=True, metavar="SPEC", help=f"{LINK_FORMS}; once a worker, or for all"
+)
+@click.option("--steps", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="steps of training")
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help=f"{FORMS}; may be repeated")
+@click.option("--exchange", type=click.Choice(["auto", *EXCHANGES]), default="auto", show_default=True,
+              help="how frames get to everybody; the runtime has all-gather")  # fmt: skip
+@click.option("--latency-ms", type=click.FloatRange(0, 60_000), default=0.0, show_default=True, help="one way")
+@click.option("--compute", "compute_s", type=click.FloatRange(0, 1e6, min_open=True), metavar="SECONDS",
+              help="mean computing of a step; known for a model")  # fmt: skip
+@click.option("--spread", type=click.FloatRange(0, 2), metavar="SIGMA",
+              help="of the logarithm of the computing time of a named model (0.05)")  # fmt: skip
+@click.option("--straggler", metavar="SHARE,FACTOR", help="share of steps in which a worker takes FACTOR times as long")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="of everything random")
+@click.option("--json", "as_json", is_flag=True, help="print the figures as JSON and nothing else")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="write simulate.json and the steps of each strategy")  # fmt: skip
+def command(
+    model: str, workers: int, links: Sequence[str], steps: int, strategies: Sequence[str], exchange: str,
+    latency_ms: float, compute_s: float | None, spread: float | None, straggler: str | None, seed: int,
+    as_json: bool, out: Path | None,
+) -> int:  # fmt: skip
+    """Predict step times on any network, without training.
+
+    The simulated workers decide with the code that decides in training: the same link estimates, error curves, solver
+    and objective.
+    """
+    share, factor = _straggler(straggler)
+    scenario = Scenario(
+        _workload(model, compute_s, spread, seed), parse_links(list(links), workers), steps, latency_ms / 1e3,
+        exchange, share, factor, seed=seed,
+    )  # fmt: skip
+    if out is not None:
+        _make(out)
+    if scenario.used_exchange != "all-gather":
+        note("simulate", f"frames are exchanged by {scenario.used_exchange}, which the runtime does not have yet")
+    results = [simulate(scenario, text) for text in strategies or scenario.strategies]
+    figures = {
+        "model": model,
+        "workers": workers,
+        "link": list(links),
+        "steps": steps,
+        "exchange": scenario.used_exchange,
+        "latency_s": scenario.latency_s,
+        "compute_s": scenario.compute_s,
+        "seed": seed,
+        "strategies": {result.strategy: result.figures() for result in results},
+    }
+    if out is not None:
+        _write(out / "simulate.json", json.dumps(figures, indent=1) + "\n")
+        for result in results:
+            _write_steps(out, result)
+    if as_json:
+        click.echo(json.dumps(figures, indent=1))
+    else:
+        click.echo(f"{model}, {workers} workers, link {'; '.join(links)}, computing {scenario.compute_s:.3g} s a step")
+        click.echo(table(results))
+    return 0
+
+
+def table(results: Sequence[Result]) -> str:
+    """One line a strategy; the most progress a second, cosine of what is sent and what is owed, has a star."""
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    best = max((result.figures()["progress_per_s"] or 0.0 for result in results), default=0.0)
+    for result in results:
+        figures = result.figures()
+        progress = figures["progress_per_s"]
+        star = " *" if progress == best else "  "
+        rows.append((
+            result.strategy,
+            *(seconds(figures[name]) for name in ("mean_step_s", "p95_step_s", "max_step_s")),
+            size(figures["wire_bytes"] or 0.0),
+            seconds(figures["wait_s"]),
+            percent(figures["overshoot"]),
+            percent(figures["kept"]),
+            ("-" if progress is None else f"{progress:.3g} /s") + star,
+            seconds(figures["total_s"]),
+        ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:-1], widths[1:-1], strict=True))]
+        lines.append("  ".join([*cells, row[-1].rjust(widths[-1])]).rstrip())
+    return "\n".join(lines)
+
+
+def seconds(value: float | None) -> str:
+    """For a cell."""
+    return "-" if value is None else f"{value:.3g} s"
+
+
+def percent(value: float | None) -> str:
+    """For a cell."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _workload(model: str, compute_s: float | None, spread: float | None, seed: int) -> Workload:
+    if model in MODELS:
+        return MODELS[model]().workload(model, compute_s, 0.05 if spread is None else spread, seed)
+    path = Path(model)
+    if not path.is_file():
+        raise UsageError(f"model {model!r} is neither a file nor one of {', '.join(MODELS)}")
+    if spread is not None:
+        raise UsageError("--spread is for models known by name; a file holds the computing times that were measured")
+    workload = Workload.load(path)
+    return workload if compute_s is None else workload.with_compute(compute_s)
+
+
+def _straggler(text: str | None) -> tuple[float, float]:
+    if text is None:
+        return 0.0, 1.0
+    try:
+        share, factor = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--straggler is {text!r}; write SHARE,FACTOR, such as 0.05,3") from None
+    return share, factor
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {str(out)!r} cannot be made: {error.strerror}; give another folder") from error
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _write_steps(out: Path, result: Result) -> None:
+    path = out / f"steps-{result.strategy.replace(':', '-').replace('@', '-')}.csv"
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("step", "step_s", "compute_s", "wire_bytes", "kept", "predicted_s"))
+        columns = (result.step_s, result.compute_s, result.wire_bytes, result.kept, result.predicted_s)
+        writer.writerows((i, *row) for i, row in enumerate(zip(*(c.tolist() for c in columns), strict=True)))
+    os.replace(part, path)

@@ -1,0 +1,87 @@
+"""`kimad bench profile` on a real script: what it writes can be simulated, and the script trains as ever meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kimad.sim import Scenario, Workload, simulate
+from kimad.trace import parse_links
+
+pytestmark = pytest.mark.dist
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys, time, torch, torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model = DistributedDataParallel(nn.Sequential(nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 2000), nn.Linear(2000, 10)))
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+torch.manual_seed(dist.get_rank())
+try:
+    for step in range(int(sys.argv[1])):
+        optimizer.zero_grad()
+        model(torch.randn(8, 64)).square().sum().backward()
+        optimizer.step()
+finally:
+    own = torch.cat([p.detach().flatten() for p in model.parameters()])
+    every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(every, own)
+    assert all(torch.equal(own, other) for other in every)
+    print("equal", step)
+    dist.destroy_process_group()
+"""
+
+
+def profile(folder: Path, *arguments: str, steps: int) -> subprocess.CompletedProcess[str]:
+    script = folder / "train.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    command = [sys.executable, "-m", "kimad.launch", "bench", "profile", *arguments, "--", str(script), str(steps)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+
+
+def test_a_profile_can_be_simulated(tmp_path: Path) -> None:
+    out = tmp_path / "workload.npz"
+    done = profile(tmp_path, "--steps", "5", "--out", str(out), "--json", steps=10_000)
+    assert done.returncode == 0, done.stderr
+    assert "written to" in done.stderr
+    figures = json.loads(done.stdout[done.stdout.index("{") :])
+    assert figures["parameters"] == 64 * 300 + 300 + 300 * 2000 + 2000 + 2000 * 10 + 10
+    workload = Workload.load(out)
+    assert [layer.name for layer in workload.layers] == [
+        f"{i}.{kind}" for i in (0, 2, 3) for kind in ("weight", "bias")
+    ]
+    assert workload.ready_s.shape == (5, 2, len(workload.buckets))
+    assert (np.diff(workload.ready_s, axis=2) >= 0).all()
+    assert (workload.ready_s > 0).all()
+    assert all(samples.shape[0] == 5 and samples.any() for samples in workload.gradients)
+    assert set(workload.coding) == {"drop", "bfloat16", "int8", "topk"}
+    assert all(factor > 0 for factor in workload.coding.values())
+    result = simulate(Scenario(workload, parse_links("const:10", 2), steps=10), "kimad")
+    assert np.isfinite(result.step_s).all()
+
+
+def test_a_script_that_is_too_short_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "workload.npz"
+    done = profile(tmp_path, "--steps", "50", "--out", str(out), steps=20)
+    assert done.returncode == 1
+    assert "the script ended before" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [(["-n", "1"], "not in the range"), (["--steps", "1"], "not in the range"), (["--out", "/nowhere/x"], "--out")],
+)
+def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], what: str) -> None:
+    done = profile(tmp_path, *arguments, steps=1)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert what in done.stderr
