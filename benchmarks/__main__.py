@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import loop
+from benchmarks import loop, networks
 
-ALL = (loop.main,)
+ALL = (loop.main, networks.main)
 
 
 @click.command()

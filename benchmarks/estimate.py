@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 import tempfile
@@ -12,6 +11,7 @@ import numpy as np
 
 from benchmarks.rows import NEVER, Row
 from examples.resnet.runner import LINK, Plan, run
+from kimad.launch.truth import read_rows, truth_path
 
 MIN_BYTES, MIN_BUSY_S = 1e6, 0.05
 
@@ -27,8 +27,7 @@ def estimate_rows(steps: int) -> list[Row]:
 def rows_of(place: Path, link: str) -> list[Row]:
     """The same of a run that there is."""
     records = [json.loads(line) for line in (place / "records.jsonl").read_text(encoding="utf-8").splitlines()]
-    with (place / "truth-rank1.csv").open(encoding="utf-8", newline="") as file:  # the sender's link
-        truth = [(float(row["monotonic_s"]), float(row["mbps"])) for row in csv.DictReader(file)]
+    truth = [(row.monotonic_s, row.up_mbps) for row in read_rows(truth_path(place, 1))]  # the sender's link
     errors = [error for record in records if (error := sample_error(record, truth)) is not None]
     share = f"{len(errors)} of {len(records)} steps have 1 MB and 50 ms; link {link}"
     value = 100 * statistics.median(errors) if errors else NEVER

@@ -13,8 +13,15 @@ from typing import NoReturn, final
 from kimad import parse_objective
 from kimad.launch.errors import UsageError
 from kimad.launch.job import CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME
+from kimad.launch.truth import START_NAME
 from kimad.naming import FORMS
-from kimad.trace import LINK_FORMS, parse_link
+from kimad.trace import LINK_FORMS, parse_links
+
+# options of `emulate` that run nothing -> what they do
+ALONE = {
+    "--check": "say which backends work here, and why the others do not",
+    "--cleanup": "remove what emulations that were killed have left",
+}
 
 
 @final
@@ -47,9 +54,31 @@ def make_parser(command: str) -> argparse.ArgumentParser:
 def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> None:
     """The options that `emulate` has beyond `run`."""
     group = parser.add_argument_group("Emulation")
-    group.add_argument("-n", "--ranks", type=int, required=True, metavar="N", help="processes, all on this machine")
-    group.add_argument("--link", required=True, metavar="SPEC", help=f"{LINK_FORMS}, in Mbit/s and seconds")
-    group.add_argument("--backend", default="pace", metavar="NAME", help=f"{', '.join(backends)} (pace)")
+    group.add_argument(
+        "-n",
+        "--hosts",
+        "--ranks",
+        dest="hosts",
+        type=int,
+        required=True,
+        metavar="N",
+        help="hosts, all on this machine",
+    )
+    group.add_argument("--procs-per-host", type=int, default=1, metavar="R", help="processes of each host (1)")
+    group.add_argument(
+        "--link",
+        required=True,
+        action="append",
+        metavar="SPEC",
+        help=f"{LINK_FORMS}, in Mbit/s and seconds; UP/DOWN for two directions; once for all hosts, or once for each",
+    )
+    group.add_argument("--backend", default="auto", metavar="NAME", help=f"auto, {', '.join(backends)} (auto)")
+    group.add_argument("--queue-ms", type=float, default=50.0, metavar="MS", help="that wait in front of a link (50)")
+    group.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="one way (0); needs netem")
+    group.add_argument("--loss-percent", type=float, default=0.0, metavar="P", help="of the frames (0); needs netem")
+    group.add_argument("--replay-s", type=float, default=0.1, metavar="S", help="between two changes of a rate (0.1)")
+    for option, text in ALONE.items():
+        group.add_argument(option, action="store_true", help=f"{text}; stands alone, but for --json")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -73,13 +102,27 @@ def check_emulation(args: argparse.Namespace, backends: Sequence[str]) -> None:
         UsageError: with what was given and what is allowed.
         LinkError: for the link.
     """
-    parse_link(args.link)
-    if args.ranks < 1:
-        raise UsageError(f"-n is {args.ranks}; it must be 1 or more")
-    if args.backend not in backends:
-        raise UsageError(f"backend {args.backend!r} is not known; allowed: {', '.join(backends)}")
-    if args.nproc_per_node not in ("1", str(args.ranks)):
-        raise UsageError(f"--nproc-per-node is {args.nproc_per_node}, -n is {args.ranks}; give -n alone")
+    for option in ALONE:
+        if getattr(args, option[2:]):
+            raise UsageError(f"{option} is given with other options; it stands alone")
+    if args.hosts < 1:
+        raise UsageError(f"-n is {args.hosts}; it must be 1 or more")
+    if args.procs_per_host < 1:
+        raise UsageError(f"--procs-per-host is {args.procs_per_host}; it must be 1 or more")
+    parse_links(args.link, args.hosts)
+    if args.backend not in ("auto", *backends):
+        raise UsageError(f"backend {args.backend!r} is not known; allowed: auto, {', '.join(backends)}")
+    for option, value, low, high in (
+        ("--queue-ms", args.queue_ms, 1, 10_000),
+        ("--latency-ms", args.latency_ms, 0, 10_000),
+        ("--loss-percent", args.loss_percent, 0, 100),
+        ("--replay-s", args.replay_s, 0.02, 10),
+    ):
+        if not low <= value <= high:
+            raise UsageError(f"{option} is {value:g}; allowed: {low:g} to {high:g}")
+    ranks = args.hosts * args.procs_per_host
+    if args.nproc_per_node not in ("1", str(ranks)):
+        raise UsageError(f"--nproc-per-node is {args.nproc_per_node}, -n is {args.hosts}; give -n alone")
     if args.nnodes not in ("1", "1:1"):
         raise UsageError(f"--nnodes is {args.nnodes}; an emulated run is on this machine alone, leave it out")
 
@@ -130,7 +173,7 @@ def _check_program(args: argparse.Namespace) -> None:
 def _check_out(out: Path, *, single_node: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {str(out)!r} is a file; give a folder that is new or empty")
-    if single_node and any((out / name).exists() for name in (CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME)):
+    if single_node and any((out / name).exists() for name in (CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME, START_NAME)):
         raise UsageError(f"--out {str(out)!r} holds a run already; give a folder that is new or empty")
     above = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not above.is_dir():

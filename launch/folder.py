@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import kimad
+from kimad.launch.backends.backend import ShapingReport
 from kimad.launch.errors import UsageError
 from kimad.launch.job import SUMMARY_NAME, Job
 from kimad.launch.process import Ending
@@ -38,8 +39,8 @@ def run_folder(out: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def make_job(args: argparse.Namespace, *, link: str | None = None, backend: str | None = None) -> Job:
-    """The job that a checked command line describes."""
+def make_job(args: argparse.Namespace) -> Job:
+    """The job that a checked command line describes, on the real network."""
     from torch.distributed.run import determine_local_world_size, parse_min_max_nnodes
 
     low, high = parse_min_max_nnodes(args.nnodes)
@@ -49,8 +50,6 @@ def make_job(args: argparse.Namespace, *, link: str | None = None, backend: str 
         script=args.training_script,
         module=bool(args.module),
         arguments=tuple(args.training_script_args),
-        link=link,
-        backend=backend,
         world_size=ranks if low == high else None,
     )
 
@@ -59,22 +58,31 @@ def describe(job: Job) -> dict[str, Any]:
     """What one wants to know later about how a run was made."""
     program = ["-m", job.script] if job.module else [job.script]
     where = f"link {job.link} by {job.backend}" if job.link else "the real network"
+    emulated = ("hosts", "procs_per_host", "queue_ms", "latency_ms", "loss_percent", "replay_s")
     return {
         "description": f"{job.world_size or 'some'} ranks, objective {job.objective}, {where}",
         "command": shlex.join([*program, *job.arguments]),
         "objective": job.objective,
         "link": job.link,
         "backend": job.backend,
+        **({name: getattr(job, name) for name in emulated} if job.backend else {}),
         "world_size": job.world_size,
         "kimad": kimad.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": usable_cores(),
+        "congestion_control": _congestion_control(),
     }
 
 
-def write_summary(folder: Path, ending: Ending, summary: Summary | None, reports: dict[int, RankReport]) -> None:
+def write_summary(
+    folder: Path,
+    ending: Ending,
+    summary: Summary | None,
+    reports: dict[int, RankReport],
+    links: dict[str, ShapingReport],
+) -> None:
     """Write `summary.json`."""
     figures: dict[str, Any] = {"exit_code": ending.exit_code, "cause": ending.cause}
     if summary is not None:
@@ -83,7 +91,14 @@ def write_summary(folder: Path, ending: Ending, summary: Summary | None, reports
     figures["ddp_models"] = max((r.ddp_models for r in reports.values()), default=0)
     figures["attached"] = max((r.attached for r in reports.values()), default=0)
     figures["shaping"] = {str(rank): asdict(r.shaping) for rank, r in reports.items() if r.shaping is not None}
+    figures["links"] = {name: asdict(report) for name, report in links.items()}
     (folder / SUMMARY_NAME).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _congestion_control() -> str | None:
+    """TCP's, of new connections; None where the system does not say."""
+    path = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+    return path.read_text(encoding="ascii").strip() if path.is_file() else None
 
 
 def usable_cores() -> int:

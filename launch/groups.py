@@ -18,22 +18,24 @@ from kimad import state
 _ROUNDS = 16  # of one segment each between every two ranks, at least ten
 
 
-def on_every_new_group(made: Callable[[Any], None]) -> None:
-    """Call `made(group)` on its members after every `torch.distributed.new_group`, and every group of Kimad's own."""
+def on_every_new_group(made: Callable[[Any, list[int]], Any]) -> None:
+    """Call `made(group, ranks)` on its members after every `torch.distributed.new_group` and for all groups of Kimad.
+
+    `ranks` are its members' ranks in the run. For a group of its own, Kimad then uses the one that `made` returns.
+    """
     new_group, make_group = dist.new_group, state.make_group  # type: ignore[attr-defined]
 
     @functools.wraps(new_group)
     def new_group_and_tell(*args: Any, **kwargs: Any) -> Any:
         group = new_group(*args, **kwargs)
         if isinstance(group, dist.ProcessGroup):  # and not the mark of a rank outside it
-            made(group)
+            made(group, dist.get_process_group_ranks(group))
         return group
 
     @functools.wraps(make_group)
-    def make_group_and_tell(*args: Any, **kwargs: Any) -> Any:
-        group, store = make_group(*args, **kwargs)
-        made(group)
-        return group, store
+    def make_group_and_tell(ddp_group: Any, *args: Any, **kwargs: Any) -> Any:
+        group, store = make_group(ddp_group, *args, **kwargs)
+        return made(group, dist.get_process_group_ranks(ddp_group)), store
 
     dist.new_group = dist.distributed_c10d.new_group = new_group_and_tell
     state.make_group = make_group_and_tell  # type: ignore[attr-defined]

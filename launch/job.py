@@ -10,6 +10,7 @@ from typing import Any, final
 CONFIG_NAME = "config.json"
 RECORDS_NAME = "records.jsonl"
 SUMMARY_NAME = "summary.json"
+WORKLOAD_NAME = "workload.npz"
 
 
 @final
@@ -21,9 +22,16 @@ class Job:
     script: str  # path, or module name
     module: bool  # whether `script` is a module name
     arguments: tuple[str, ...]  # of the script
-    link: str | None = None  # as `parse_link` reads it; None: the real network
+    link: str | None = None  # as `parse_links` reads it; None: the real network
     backend: str | None = None  # how the link is shaped; None: not at all
     world_size: int | None = None  # ranks; None where torchrun finds out
+    hosts: int = 1  # of an emulated run
+    procs_per_host: int = 1  # of an emulated run
+    queue_ms: float = 50.0  # that wait at most in front of an emulated link
+    latency_ms: float = 0.0  # one way, of an emulated link
+    loss_percent: float = 0.0  # of the frames on an emulated link
+    replay_s: float = 0.1  # between two changes of an emulated rate
+    profile_steps: int = 0  # steps that are profiled, instead of having Kimad attached; 0: none
 
     def write(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write `config.json`, with `about` (versions and the like) beside the job itself."""
@@ -41,8 +49,3 @@ class Job:
 def rank_path(folder: Path, rank: int) -> Path:
     """Where a worker leaves its report."""
     return folder / f"rank{rank}.json"
-
-
-def truth_path(folder: Path, rank: int) -> Path:
-    """Where a worker writes what its link did."""
-    return folder / f"truth-rank{rank}.csv"

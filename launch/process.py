@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from kimad.errors import KimadError
+from kimad.launch import signals
+from kimad.launch.backends.backend import Network
 from kimad.launch.rank_report import RankReport, read_reports
 
 WORKER = "kimad.launch.worker"
@@ -23,8 +27,23 @@ class Ending:
     cause: str | None = None  # one line; None if all went well
 
 
-def run_workers(args: argparse.Namespace, config: Path) -> Ending:
-    """Run torchrun with our worker as the program, until all ranks have ended."""
+def run_workers(args: argparse.Namespace, config: Path, network: Network) -> Ending:
+    """Run torchrun with our worker as the program, until all ranks have ended. The network is there meanwhile."""
+    with signals.raised():
+        try:
+            os.environ.update(network.open(config.parent))
+            with signals.raised():  # torchrun's handlers stay otherwise
+                return _run(args, config)
+        except KimadError as error:  # of the network: it worked when it was tried
+            return Ending(1, str(error))
+        except KeyboardInterrupt as signalled:
+            return Ending(128 + signals.number(signalled), f"ended by {signals.name(signalled)}")
+        finally:
+            with signals.ignored():
+                network.close()
+
+
+def _run(args: argparse.Namespace, config: Path) -> Ending:
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -39,8 +58,6 @@ def run_workers(args: argparse.Namespace, config: Path) -> Ending:
         return _first_failure(error.failures, read_reports(config.parent))
     except SignalException as error:
         return Ending(128 + error.sigval, f"ended by {signal.Signals(error.sigval).name}; the workers were ended too")
-    except KeyboardInterrupt:
-        return Ending(128 + signal.SIGINT, "ended by SIGINT")
     except (RuntimeError, OSError, ValueError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         return Ending(1, f"torchrun could not run the workers: {type(error).__name__}: {first_line}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
-from kimad.launch.backend import ShapingReport
+from kimad.launch.backends.backend import ShapingReport
 from kimad.launch.job import rank_path
 
 

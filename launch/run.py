@@ -11,6 +11,7 @@ from typing import final
 import click
 
 from kimad.launch import arguments
+from kimad.launch.backends.backend import Network, NoNetwork
 from kimad.launch.folder import describe, make_job, run_folder, write_summary
 from kimad.launch.job import RECORDS_NAME, Job
 from kimad.launch.passthrough import Passthrough
@@ -48,15 +49,17 @@ class Outcome:
     summary: Summary | None  # None: no step was recorded
 
 
-def execute(command: str, args: argparse.Namespace, job: Job) -> Outcome:
-    """Run a checked job to its end and write the summary; notes what went wrong."""
+def execute(command: str, args: argparse.Namespace, job: Job, network: Network | None = None) -> Outcome:
+    """Run a checked job to its end, in a network if there is one, and write the summary; notes what went wrong."""
     if job.world_size is None or job.world_size > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default, without its five lines of warning
+    network = network or NoNetwork()
     with run_folder(args.out) as folder:
-        ending = run_workers(args, job.write(folder, describe(job)))
+        config = job.write(folder, describe(job))
+        ending = run_workers(args, config, network)
         reports = read_reports(folder)
         summary = read_records(folder / RECORDS_NAME)
-        write_summary(folder, ending, summary, reports)
+        write_summary(folder, ending, summary, reports, network.reports())
     if ending.cause is not None:
         note(command, ending.cause)
     _explain(command, reports)

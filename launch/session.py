@@ -15,17 +15,18 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 import kimad
-from kimad.launch.backend import Shaper
-from kimad.launch.backends import BACKENDS
+from kimad.launch.backends.backend import Seat, Shaper
+from kimad.launch.backends.registry import BACKENDS
 from kimad.launch.groups import on_every_new_group, warm_up
-from kimad.launch.job import RECORDS_NAME, Job, truth_path
+from kimad.launch.job import RECORDS_NAME, WORKLOAD_NAME, Job
+from kimad.launch.links import links_of
 from kimad.launch.outside import Recorder
 from kimad.launch.rank_report import RankReport
-from kimad.trace import parse_link
+from kimad.launch.truth import agree_on_start
 
 log = logging.getLogger("kimad")
 
-_LEAD_S = 0.05  # from agreeing on t = 0 until it comes
+_LEAD_S = 0.05  # a host, from agreeing on t = 0 until it comes: its link is given its first rate meanwhile
 
 
 @final
@@ -36,6 +37,8 @@ class Session:
         self._job = job
         self._folder = folder
         self._objective = kimad.parse_objective(job.objective)
+        if isinstance(self._objective, kimad.Off) and job.backend and BACKENDS[job.backend].through_kimad:
+            self._objective = kimad.parse_objective("fixed:float32")  # the same arithmetic, bit for bit
         self._states: list[kimad.State] = []
         self._recorder: Recorder | None = None
         self._shaper: Shaper | None = None
@@ -51,9 +54,15 @@ class Session:
             return
         from kimad.launch import forward  # brings the compiler in, which DDP has done by now
 
-        if first and self._job.backend is not None and self._job.link is not None:
-            self._start_shaping(model, self._job.backend, self._job.link)
-        if not isinstance(self._objective, kimad.Off):
+        if self._shaper is None and self._job.backend is not None:
+            self._start_shaping(model, self._job.backend)
+        if self._job.profile_steps:
+            if first:
+                from kimad.launch.profiler import Profiler
+
+                Profiler(model, self._job.profile_steps, self._folder / WORKLOAD_NAME)
+                self._update(attached=1)
+        elif not isinstance(self._objective, kimad.Off):
             forward.before_first_training_forward(model, self._attach)
         elif first:
             if self._report.rank == 0:
@@ -90,23 +99,22 @@ class Session:
                 log.warning("Kimad leaves this model to plain DDP: %s", error)
             self._update(attached=len(self._states))
 
-    def _start_shaping(self, model: DistributedDataParallel, backend: str, link: str) -> None:
+    def _start_shaping(self, model: DistributedDataParallel, backend: str) -> None:
         group = model.process_group
-        truth = truth_path(self._folder, self._report.rank)
-        self._shaper = BACKENDS[backend].shaper(parse_link(link), truth, store_ports())
+        host, local_rank = divmod(self._report.rank, self._job.procs_per_host)
+        link = links_of(self._job)[host]
+        seat = Seat(self._report.rank, host, local_rank, link, self._folder, store_ports())
+        self._shaper = BACKENDS[backend].shaper(self._job, seat)
         warm_up(group)
         dist.barrier(group=group)
         # All ranks are on this machine, so they share the monotonic clock.
-        start_ns = torch.tensor([time.monotonic_ns() + int(_LEAD_S * 1e9)], device=next(model.parameters()).device)
-        dist.broadcast(start_ns, src=dist.get_global_rank(group, 0), group=group)
-        self._shaper.start(int(start_ns.item()) * 1e-9)
+        start = torch.zeros(1, dtype=torch.float64, device=next(model.parameters()).device)
+        if dist.get_rank(group) == 0:
+            start[0] = agree_on_start(self._folder, time.monotonic() + _LEAD_S * self._job.hosts)
+        dist.broadcast(start, src=dist.get_global_rank(group, 0), group=group)
+        self._shaper.start(start.item())
         self._shaper.settle()
-        on_every_new_group(self._group_made)
-
-    def _group_made(self, group: object) -> None:
-        if self._shaper is not None:
-            warm_up(group)
-            self._shaper.settle()
+        on_every_new_group(self._shaper.group_made)
 
     def _update(self, **changes: object) -> None:
         self._report = replace(self._report, **changes)  # type: ignore[arg-type]

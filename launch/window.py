@@ -11,7 +11,7 @@ from kimad.trace import Link
 
 WINDOW_S = 1.0
 TOLERANCE = 1.05  # on the integral of the trace
-ALLOWANCE_BYTES = 64 * 1024  # a socket: what the kernel sends before it paces
+ALLOWANCE_BYTES = 64 * 1024  # a socket, or a link: what the kernel sends before it paces
 
 
 @final
@@ -22,7 +22,7 @@ class Window:
     start_s: float  # since the start of the trace
     end_s: float
     sent_bytes: int
-    allowed_bytes: int  # TOLERANCE x integral of the trace + ALLOWANCE_BYTES a socket
+    allowed_bytes: int  # tolerance x integral of the trace + an allowance a socket
 
     @property
     def share(self) -> float:
@@ -34,20 +34,22 @@ class Window:
 class WindowCheck:
     """Takes readings as they come and keeps the worst window of one second (or all, if it was shorter)."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, tolerance: float = TOLERANCE, allowance_bytes: int = ALLOWANCE_BYTES) -> None:
         self._link = link
+        self._tolerance = tolerance
+        self._allowance_bytes = allowance_bytes
         self._readings: deque[tuple[float, int]] = deque([(0.0, 0)])
         self._worst: Window | None = None
         self._whole: Window | None = None
 
-    def add(self, t_s: float, total_bytes: int, sockets: int) -> None:
+    def add(self, t_s: float, total_bytes: int, sockets: int = 1) -> None:
         """Total acknowledged since the start, at `t_s`, over `sockets` connections."""
         self._readings.append((t_s, total_bytes))
         while len(self._readings) > 2 and self._readings[1][0] <= t_s - WINDOW_S:
             self._readings.popleft()
         start_s, start_bytes = self._readings[0]
-        allowed_bits = TOLERANCE * capacity_bits(self._link, start_s, t_s)
-        allowed_bytes = int(allowed_bits / 8) + ALLOWANCE_BYTES * max(1, sockets)
+        allowed_bits = self._tolerance * capacity_bits(self._link, start_s, t_s)
+        allowed_bytes = int(allowed_bits / 8) + self._allowance_bytes * max(1, sockets)
         window = Window(start_s, t_s, total_bytes - start_bytes, allowed_bytes)
         if t_s - start_s < WINDOW_S:
             self._whole = window

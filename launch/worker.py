@@ -15,12 +15,14 @@ from types import TracebackType
 from kimad.launch.job import Job
 from kimad.launch.patch import on_every_ddp
 from kimad.launch.session import Session
+from kimad.launch.workplace import take_place
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the script named in CONFIG; ends as the script ends."""
     config, script, *arguments = argv
     job = Job.read(Path(config))
+    take_place(job, os.environ)
     session = Session(job, Path(config).resolve().parent)
     on_every_ddp(session.model_made)
     try:

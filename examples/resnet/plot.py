@@ -31,8 +31,8 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     last = runs[-1]
     offset_s = last.monotonic_s[0] - last.t_s[0]
     link.plot(
-        [sample.monotonic_s - offset_s for sample in last.link],
-        [sample.mbps for sample in last.link],
+        [row.monotonic_s - offset_s for row in last.link],
+        [row.up_mbps for row in last.link],
         color="tab:blue",
     )
     link.set_xlim(0, last.t_s[-1])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import csv
 import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kimad.launch.truth import TruthRow, read_rows
+
 LOSS_WINDOW_STEPS = 10  # the loss of a run is the mean over ranks and over so many latest steps
-TRUTH_FILE = "truth-rank0.csv"  # rank 0's link as the emulator's kernel counters saw it
+TRUTH_FILE = "truth-host0.csv"  # the link of rank 0's host as the emulator saw it
 LOG_FILE = "steps.jsonl"  # the training script's own log
 
 
@@ -24,17 +25,7 @@ class Run:
     monotonic_s: tuple[float, ...]  # the same on the machine's clock
     step_s: tuple[float, ...]  # duration of each step
     loss: tuple[float, ...]  # mean over ranks
-    link: tuple[LinkSample, ...]  # rank 0's link during the run
-
-
-@dataclass(frozen=True)
-class LinkSample:
-    """One line of the emulator's account of a link."""
-
-    monotonic_s: float
-    t_s: float  # since shaping began
-    mbps: float  # the rate that the link was set to
-    bytes_acked: int  # so far, by the counters of the process's own sockets
+    link: tuple[TruthRow, ...]  # rank 0's link during the run
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Row:
     name: str
     mean_step_s: float
     p95_step_s: float
-    wire_bytes_per_step: float  # that rank 0's sockets had acknowledged, whatever sent them
+    wire_bytes_per_step: float  # that rank 0's link carried, whatever sent them
     final_loss: float
     time_to_loss_s: float | None  # first time at or below the first run's final loss; None: never
 
@@ -55,18 +46,13 @@ def read_run(folder: Path, name: str) -> Run:
         steps = [json.loads(line) for line in file]
     if not steps:
         raise ValueError(f"{folder / LOG_FILE} holds no step")
-    with (folder / TRUTH_FILE).open(encoding="utf-8", newline="") as file:
-        link = tuple(
-            LinkSample(float(row["monotonic_s"]), float(row["t_s"]), float(row["mbps"]), int(float(row["bytes_acked"])))
-            for row in csv.DictReader(file)
-        )
     return Run(
         name=name,
         t_s=tuple(step["t_s"] for step in steps),
         monotonic_s=tuple(step["monotonic_s"] for step in steps),
         step_s=tuple(step["step_s"] for step in steps),
         loss=tuple(step["loss"] for step in steps),
-        link=link,
+        link=tuple(read_rows(folder / TRUTH_FILE)),
     )
 
 
@@ -117,8 +103,8 @@ def summarise(runs: Sequence[Run]) -> list[Row]:
 
 
 def wire_bytes(run: Run) -> int:
-    """Bytes acknowledged on rank 0's sockets in the whole run."""
-    return max((sample.bytes_acked for sample in run.link), default=0)
+    """Bytes that rank 0's link carried up in the whole run."""
+    return max((row.up_bytes or 0 for row in run.link), default=0)
 
 
 @dataclass(frozen=True)
@@ -165,9 +151,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def bytes_per_step(run: Run) -> list[float]:
-    """Bytes acknowledged between the end of one step and the end of the next, on rank 0's link."""
-    times_s = [sample.monotonic_s for sample in run.link]
-    totals = [float(sample.bytes_acked) for sample in run.link]
+    """Bytes carried between the end of one step and the end of the next, on rank 0's link."""
+    times_s = [row.monotonic_s for row in run.link]
+    totals = [float(row.up_bytes or 0) for row in run.link]
     at_ends = [interpolate(end_s, times_s, totals) for end_s in run.monotonic_s]
     starts = [interpolate(run.monotonic_s[0] - run.step_s[0], times_s, totals), *at_ends[:-1]]
     return [end - start for start, end in zip(starts, at_ends, strict=True)]

@@ -51,6 +51,7 @@ def command(plan: Plan, folder: Path) -> list[str]:
     """The command line: the program that anybody would type."""
     return [
         *(sys.executable, "-m", "kimad.launch", "emulate", "-n", str(WORKERS), "--link", plan.link),
+        *("--backend", "pace"),  # works everywhere, so that everybody gets the same figures
         *("--objective", plan.objective, "--out", str(folder), "--", SCRIPT),
         *("--steps", str(plan.steps), "--seconds", str(plan.seconds), "--comm", plan.comm),
         *("--seed", str(SEED), "--batch", str(plan.batch)),

@@ -1,12 +1,12 @@
 """What the ResNet example's report makes of logs."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from examples.resnet.report import (
-    LinkSample,
     Row,
     Run,
     as_json,
@@ -19,6 +19,7 @@ from examples.resnet.report import (
     table,
     time_to_loss,
 )
+from kimad.launch.truth import HEADER, TruthRow
 
 SUMMARY_KEYS = ["name", "mean_step_s", "p95_step_s", "wire_bytes_per_step", "final_loss", "time_to_loss_s"]
 
@@ -27,7 +28,7 @@ def run_of(name: str, losses: list[float], step_s: float = 0.5, step_bytes: int 
     """A run whose steps follow each other without a gap, and whose link is read at the end of each."""
     ends_s = [step_s * (index + 1) for index in range(len(losses))]
     starts_s = [0.0, *ends_s]
-    samples = [LinkSample(100.0 + at_s, at_s, 30.0, step_bytes * index) for index, at_s in enumerate(starts_s)]
+    samples = [TruthRow(100.0 + at_s, at_s, 30.0, math.inf, step_bytes * index) for index, at_s in enumerate(starts_s)]
     return Run(
         name=name,
         t_s=tuple(ends_s),
@@ -48,8 +49,7 @@ def write_run(folder: Path, run: Run) -> None:
             for index, (t_s, at_s, step_s, loss) in enumerate(steps)
         )
     )
-    lines = [f"{s.monotonic_s},{s.t_s},{s.mbps},{s.bytes_acked},2" for s in run.link]
-    (folder / "truth-rank0.csv").write_text("\n".join(["monotonic_s,t_s,mbps,bytes_acked,sockets", *lines]) + "\n")
+    (folder / "truth-host0.csv").write_text("\n".join([HEADER, *map(str, run.link)]) + "\n")
 
 
 def test_the_running_mean_starts_with_a_full_window() -> None:

@@ -42,7 +42,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("run --nnodes 3:1 train.py", "--nnodes is '3:1'"),
         ("run --redirects 9 train.py", "--redirects is '9'"),
         ("run --no-python train.py", "--no-python is given"),
-        ("emulate train.py", "required: -n/--ranks, --link"),
+        ("emulate train.py", "required: -n/--hosts/--ranks, --link"),
         ("emulate -n 2 train.py", "required: --link"),
         ("emulate -n many --link const:1 train.py", "invalid int value: 'many'"),
         ("emulate -n 0 --link const:1 train.py", "-n is 0"),
@@ -50,8 +50,32 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("emulate -n 2 --link sine:30,10,5 --out new -- train.py", "HI is 10"),
         ("emulate -n 2 --link sine:30,330 -- train.py", "allowed: sine:LO,HI,PERIOD_S"),
         ("emulate -n 2 --link wave:1 -- train.py", "no known kind"),
-        ("emulate -n 2 --link const:1 --backend smoke -- train.py", "backend 'smoke' is not known; allowed: pace"),
+        (
+            "emulate -n 2 --link const:1 --backend smoke -- train.py",
+            "backend 'smoke' is not known; allowed: auto",
+        ),
         ("emulate -n 2 --link const:1 --nproc-per-node 3 -- train.py", "give -n alone"),
+        ("emulate -n 2 --link const:1 --procs-per-host 0 -- train.py", "--procs-per-host is 0"),
+        ("emulate -n 2 --link const:1 --link const:2 --link const:3 -- train.py", "3 links for 2 hosts"),
+        ("emulate -n 2 --link const:1 --queue-ms 0 -- train.py", "--queue-ms is 0; allowed: 1 to 10000"),
+        ("emulate -n 2 --link const:1 --latency-ms nan -- train.py", "--latency-ms is nan"),
+        ("emulate -n 2 --link const:1 --loss-percent 101 -- train.py", "--loss-percent is 101; allowed: 0 to 100"),
+        ("emulate -n 2 --link const:1 --replay-s 0.001 -- train.py", "--replay-s is 0.001; allowed: 0.02 to 10"),
+        (
+            "emulate -n 2 --link const:1 --latency-ms 5 --backend pace -- train.py",
+            "backend pace cannot work here: it",
+        ),
+        (
+            "emulate -n 2 --link const:1 --loss-percent 5 --backend hook -- train.py",
+            "backend hook cannot work here: it",
+        ),
+        (
+            "emulate -n 201 --link const:1 --backend netns -- train.py",
+            "backend netns cannot work here: it has 200",
+        ),
+        ("emulate -n 2 --link const:1 --check -- train.py", "--check is given with other options; it stands alone"),
+        ("emulate --check --cleanup", "--check and --cleanup are given; give one of them"),
+        ("emulate --json", "--json is given alone"),
         ("emulate -n 2 --link const:1 --nnodes 2 -- train.py", "--nnodes is 2"),
         ("emulate -n 2 --link const:1 --objective wrong -- train.py", "unknown objective"),
         ("emulate -n 2 --link const:1 -- missing.py", "does not exist"),
@@ -78,12 +102,10 @@ def test_folder_of_another_run_is_kept(script: Path, capsys: pytest.CaptureFixtu
     assert "holds a run already" in capsys.readouterr().err
 
 
-def test_emulation_needs_linux(
-    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("kimad.launch.pace.sys.platform", "darwin")
+def test_pacing_needs_linux(script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("kimad.launch.backends.pace.sys.platform", "darwin")
     with pytest.raises(SystemExit) as ended:
-        main(["emulate", "-n", "2", "--link", "const:1", "--", "train.py"])
+        main(["emulate", "-n", "2", "--link", "const:1", "--backend", "pace", "--", "train.py"])
     assert ended.value.code == 2
     assert "backend pace cannot work here: it needs Linux, this is darwin" in capsys.readouterr().err
 

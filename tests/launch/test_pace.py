@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from kimad.launch.pace import TRUTH_HEADER, PaceShaper
+from kimad.launch.backends.pace import PaceShaper
 from kimad.launch.sockets import SocketSet
 from kimad.launch.tcp import TcpInfo, read_own
+from kimad.launch.truth import HEADER, START_NAME, read_rows, read_truth
 from kimad.launch.window import WindowCheck
 from kimad.trace import parse_link
 from tests.launch.programs import kimad, write
@@ -140,10 +142,11 @@ def test_several_sockets_share_one_rate(tmp_path: Path) -> None:
     assert report.sockets >= 8  # both ends are in this process
     assert report.worst_sent_bytes <= report.worst_allowed_bytes
     assert report.sent_bytes > 0
-    header, *lines = (tmp_path / "truth.csv").read_text(encoding="utf-8").splitlines()
-    assert header == TRUTH_HEADER
-    assert len(lines) > 5
-    assert all(float(line.split(",")[2]) == 100 for line in lines)
+    assert (tmp_path / "truth.csv").read_text(encoding="utf-8").startswith(HEADER + "\n")
+    rows = list(read_rows(tmp_path / "truth.csv"))
+    assert len(rows) > 5
+    assert all((row.up_mbps, row.down_mbps) == (100, math.inf) for row in rows)
+    assert rows[0].start_monotonic_s == pytest.approx(start_s, abs=1e-5)
 
 
 def test_skipped_ports_are_not_paced(tmp_path: Path) -> None:
@@ -188,7 +191,7 @@ def test_emulated_link_is_never_faster_than_its_trace(objective: str, tmp_path: 
     """
     script = write(tmp_path / "script.py", body)
     options = ["--link", "const:50", "--objective", objective, "--out", "out"]
-    done = kimad("emulate", "-n", "2", *options, "--", script, cwd=tmp_path)
+    done = kimad("emulate", "-n", "2", "--backend", "pace", *options, "--", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "backend pace" in done.stderr
     assert "not modelled: latency, loss" in done.stderr
@@ -202,11 +205,9 @@ def test_emulated_link_is_never_faster_than_its_trace(objective: str, tmp_path: 
         assert shaping["sockets"] >= 2
         assert shaping["worst_sent_bytes"] <= shaping["worst_allowed_bytes"]
         assert shaping["sent_bytes"] * 8 > 0.95 * payload_bits
-        truth = (tmp_path / "out" / f"truth-rank{rank}.csv").read_text(encoding="utf-8").splitlines()
-        assert truth[0] == TRUTH_HEADER
-        t_s, sent_bytes = (float(truth[-1].split(",")[i]) for i in (1, 3))
-        assert sent_bytes <= 1.05 * 50e6 / 8 * t_s + 2 * 65536
-    starts_s = [
-        float((tmp_path / "out" / f"truth-rank{r}.csv").read_text().splitlines()[1].split(",")[0]) for r in (0, 1)
-    ]
-    assert abs(starts_s[0] - starts_s[1]) < 5.0
+        last = read_truth(tmp_path / "out")[rank][-1]
+        assert last.up_bytes is not None
+        assert last.up_bytes <= 1.05 * 50e6 / 8 * last.t_s + 2 * 65536
+    starts_s = [rows[0].start_monotonic_s for rows in read_truth(tmp_path / "out").values()]
+    assert starts_s[0] == pytest.approx(starts_s[1], abs=1e-5)
+    assert float((tmp_path / "out" / START_NAME).read_text()) == pytest.approx(starts_s[0], abs=1e-5)

@@ -5,19 +5,24 @@ No privileges. One thread in each worker sets SO_MAX_PACING_RATE on the process'
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, MutableMapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import final
 
-from kimad.launch.backend import Backend, Shaper, ShapingReport
+from kimad.launch.backends.backend import Backend, Network, NoNetwork, Seat, Shaper, ShapingReport, make_report
+from kimad.launch.groups import warm_up
+from kimad.launch.job import Job
 from kimad.launch.schedule import Schedule
 from kimad.launch.sockets import SocketSet
 from kimad.launch.tcp import UNLIMITED, Connection, TcpInfo
+from kimad.launch.truth import TruthRow, open_truth, truth_path
 from kimad.launch.window import WindowCheck
-from kimad.trace import Link
+from kimad.trace import Link, Scale
 
 TICK_S = 0.015  # between two settings of the rates; shorter costs more than 2 % of a core
 SCAN_S = 0.035  # between two searches for new sockets: found within 50 ms
@@ -26,8 +31,6 @@ _QUANTUM_SEGMENTS = 2  # what the kernel sends at once, at least
 _LIGHT_BYTES = 4096  # a socket with less than this to send takes no share: control messages
 _IDLE_WAIT_S = 0.25  # an idle socket is never set so low that its first quantum takes longer
 
-TRUTH_HEADER = "monotonic_s,t_s,mbps,bytes_acked,sockets"
-
 
 @final
 class PaceBackend(Backend):
@@ -35,23 +38,50 @@ class PaceBackend(Backend):
 
     name = "pace"
     summary = "the kernel paces what each rank's own TCP sockets send"
-    not_modelled = (
-        "latency, loss, a shared bottleneck or queue, a limit on what is received; rates count payload, not frames"
-    )
+    nothing = "no TCP socket was found; use the gloo backend of torch"
 
     def unavailable(self) -> str | None:
         return None if sys.platform == "linux" else f"it needs Linux, this is {sys.platform}"
 
-    def shaper(self, link: Link, truth: Path, skip_ports: Collection[int]) -> Shaper:
-        return PaceShaper(link, truth, skip_ports)
+    def unfit(self, job: Job) -> str | None:
+        return "it has no latency and no loss" if job.latency_ms or job.loss_percent else None
+
+    def not_modelled(self, job: Job) -> str:
+        left_out = "latency, loss, a shared bottleneck or queue, a limit on what is received"
+        if job.procs_per_host > 1:
+            left_out += (
+                f", one link for the processes of a host (each has 1/{job.procs_per_host} of it, also inside the host)"
+            )
+        return f"{left_out}; rates count payload, not frames"
+
+    def move(self, argv: list[str]) -> None:
+        """It works where it is."""
+
+    def enter(self, job: Job, environment: MutableMapping[str, str]) -> None:
+        """Workers stay where they are."""
+
+    def network(self, job: Job) -> Network:
+        return NoNetwork()
+
+    @property
+    def through_kimad(self) -> bool:
+        return False
+
+    def shaper(self, job: Job, seat: Seat) -> Shaper:
+        truth = truth_path(seat.folder, seat.host) if seat.local_rank == 0 else None
+        return PaceShaper(seat.link.up, truth, seat.skip_ports, share=1 / job.procs_per_host)
 
 
 @final
 class PaceShaper(Shaper):
-    """Keeps the sum over all sockets of this process to the trace; sockets that are sending share it evenly."""
+    """Keeps the sum over all sockets of this process to `share` of the trace; those that are sending share it evenly.
 
-    def __init__(self, link: Link, truth: Path, skip_ports: Collection[int]) -> None:
-        self._link = link
+    The truth file, if there is one, has the whole link's rate and this process's bytes.
+    """
+
+    def __init__(self, link: Link, truth: Path | None, skip_ports: Collection[int], *, share: float = 1.0) -> None:
+        self._whole = link
+        self._link = link = Scale(share, link) if share < 1 else link
         self._truth = truth
         self._skip_ports = skip_ports
         self._schedule = Schedule(link)
@@ -75,6 +105,11 @@ class PaceShaper(Shaper):
         self._scan.set()
         while self._thread is not None and self._thread.is_alive() and not self._scanned.wait(SCAN_S):
             continue
+
+    def group_made(self, group: object, ranks: list[int]) -> object:
+        warm_up(group)
+        self.settle()
+        return group
 
     def close(self) -> ShapingReport | None:
         if self._thread is None:
@@ -106,8 +141,7 @@ class PaceShaper(Shaper):
         next_scan_s = next_log_s = 0.0
         sent_bytes = 0
         counts: dict[int, int] = {}
-        with self._truth.open("w", encoding="utf-8", buffering=1 << 14) as log:
-            log.write(TRUTH_HEADER + "\n")
+        with nullcontext() if self._truth is None else open_truth(self._truth) as log:
             while not self._stop.is_set():
                 now_s = time.monotonic() - self._start_s
                 asked = self._scan.is_set()
@@ -129,9 +163,9 @@ class PaceShaper(Shaper):
                 if asked:
                     self._scanned.set()
                 self._check.add(now_s, total_bytes, sockets.seen)
-                if now_s >= next_log_s:
-                    mbps = self._link.mbps(now_s)
-                    log.write(f"{now_s + self._start_s:.6f},{now_s:.6f},{mbps:.6f},{total_bytes},{len(readings)}\n")
+                if log is not None and now_s >= next_log_s:
+                    mbps = self._whole.mbps(now_s)
+                    log.write(f"{TruthRow(now_s + self._start_s, now_s, mbps, math.inf, total_bytes)}\n")
                     next_log_s = now_s + LOG_S
                 time.sleep(TICK_S)  # half the cost of waiting for the event
 
@@ -156,14 +190,11 @@ class PaceShaper(Shaper):
                 continue  # closed in between
 
     def _make_report(self, sockets: SocketSet, seconds: float, cpu_s: float, failure: str | None) -> ShapingReport:
-        worst = self._check.worst
-        return ShapingReport(
+        return make_report(
+            self._check,
+            seconds,
+            sockets.acked_bytes,
             sockets=sockets.seen,
-            seconds=seconds,
-            sent_bytes=sockets.acked_bytes,
-            worst_start_s=worst.start_s if worst else 0.0,
-            worst_sent_bytes=worst.sent_bytes if worst else 0,
-            worst_allowed_bytes=worst.allowed_bytes if worst else 0,
             cpu_share=cpu_s / max(seconds, 1e-9),
             failure=failure,
         )

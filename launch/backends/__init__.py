@@ -1,0 +1,1 @@
+"""Ways of shaping a link, one a file."""
