@@ -77,6 +77,9 @@ def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> N
     group.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="one way (0); needs netem")
     group.add_argument("--loss-percent", type=float, default=0.0, metavar="P", help="of the frames (0); needs netem")
     group.add_argument("--replay-s", type=float, default=0.1, metavar="S", help="between two changes of a rate (0.1)")
+    group.add_argument(
+        "--congestion-control", default="reno", metavar="NAME", help="of TCP on hosts that are namespaces (reno)"
+    )
     for option, text in ALONE.items():
         group.add_argument(option, action="store_true", help=f"{text}; stands alone, but for --json")
 

@@ -61,6 +61,7 @@ def emulate(argv: Sequence[str]) -> int:
         latency_ms=args.latency_ms,
         loss_percent=args.loss_percent,
         replay_s=args.replay_s,
+        congestion_control=args.congestion_control,
     )
     moved = userns.is_inside()
     choice = choose("userns" if moved and args.backend == AUTO else args.backend, job)

@@ -59,6 +59,7 @@ def describe(job: Job) -> dict[str, Any]:
     program = ["-m", job.script] if job.module else [job.script]
     where = f"link {job.link} by {job.backend}" if job.link else "the real network"
     emulated = ("hosts", "procs_per_host", "queue_ms", "latency_ms", "loss_percent", "replay_s")
+    own = job.backend in ("netns", "userns")  # hosts with a choice of their own
     return {
         "description": f"{job.world_size or 'some'} ranks, objective {job.objective}, {where}",
         "command": shlex.join([*program, *job.arguments]),
@@ -72,7 +73,7 @@ def describe(job: Job) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": usable_cores(),
-        "congestion_control": _congestion_control(),
+        "congestion_control": job.congestion_control if own else _congestion_control(),
     }
 
 

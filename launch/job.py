@@ -31,6 +31,7 @@ class Job:
     latency_ms: float = 0.0  # one way, of an emulated link
     loss_percent: float = 0.0  # of the frames on an emulated link
     replay_s: float = 0.1  # between two changes of an emulated rate
+    congestion_control: str = "reno"  # of TCP, on emulated hosts
     profile_steps: int = 0  # steps that are profiled, instead of having Kimad attached; 0: none
 
     def write(self, folder: Path, about: dict[str, Any]) -> Path:

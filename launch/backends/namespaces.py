@@ -14,7 +14,7 @@ from kimad.launch.backends.backend import Backend, Network, Seat, Shaper, Shapin
 from kimad.launch.errors import BackendError
 from kimad.launch.job import Job
 from kimad.launch.links import links_of
-from kimad.launch.testbed import Player, Testbed
+from kimad.launch.testbed import Player, Testbed, congestion
 from kimad.launch.testbed.bed import DEVICE, MAX_HOSTS
 from kimad.launch.testbed.enter import enter
 from kimad.launch.testbed.names import address, host_name
@@ -55,6 +55,9 @@ class NamespaceBackend(Backend):
     def unfit(self, job: Job) -> str | None:
         if job.hosts > MAX_HOSTS:
             return f"it has {MAX_HOSTS} hosts at most"
+        known = congestion.allowed()
+        if known and job.congestion_control not in known:
+            return f"congestion control {job.congestion_control!r} is not allowed here; allowed: {', '.join(known)}"
         path = link_path(job)
         return self._probe(path) if path.needs_netem else None
 
@@ -123,7 +126,7 @@ class NamespaceNetwork(Network):
     def __init__(self, job: Job) -> None:
         self._job = job
         self._links = links_of(job)
-        self._bed = Testbed(job.hosts, link_path(job))
+        self._bed = Testbed(job.hosts, link_path(job), job.congestion_control)
         self._player = Player(self._bed, self._links, job.replay_s, self._write)
         self._stop = threading.Event()
         self._waiter: threading.Thread | None = None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, final
 
+from kimad.launch.testbed import congestion
 from kimad.launch.testbed.counters import Counters, LinkBytes
 from kimad.launch.testbed.names import (
     NETNS,
@@ -48,11 +49,12 @@ class Testbed:
 
     __test__ = False
 
-    def __init__(self, hosts: int, path: Path | None = None) -> None:
+    def __init__(self, hosts: int, path: Path | None = None, congestion_control: str = congestion.DEFAULT) -> None:
         if not 1 <= hosts <= MAX_HOSTS:
             raise TestbedError(f"{hosts} hosts were asked for; allowed: 1 to {MAX_HOSTS}")
         self.path = path or Path()
         self.hosts = hosts
+        self._congestion_control = congestion_control
         self.tag = ""
         self._claim: Claim | None = None
         self._owned: list[str] = []
@@ -154,6 +156,7 @@ class Testbed:
                 ],
             )
             self._ip(name, [f"addr add {address(host)}/24 dev {DEVICE}", f"link set {DEVICE} up", "link set lo up"])
+            congestion.choose(name, self._congestion_control)
         self._counters = Counters(bridge, self.hosts)
 
     def _create(self, name: str) -> None:
