@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test check demo bench clean
+.PHONY: system test check demo bench clean
+
+# Debian packages that tests use; without them those tests are skipped. Needs root if one is missing.
+system:
+	tools/install-system-packages
 
 # Tests that start several processes run alone: two of them at once would share the cores.
 test: $(STAMP)

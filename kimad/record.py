@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
+from kimad.compressors import wire_bytes
 from kimad.layout import Layer
 from kimad.plan import Plan
 
@@ -18,6 +19,7 @@ class LayerRecord:
     name: str
     codec: str  # operator, and value code if it has one; the type of a layer that is never compressed
     density: float  # kept share of the entries, 1 for dense operators, 0 for dropped layers
+    frame_bytes: int = 0  # one copy of its compressed gradient; that of a layer never compressed counts whole
 
 
 @final
@@ -79,5 +81,6 @@ def layer_records(layers: list[Layer], plan: Plan) -> tuple[LayerRecord, ...]:
             codec, density = f"{option.operator}:{option.values}", option.k / max(1, layer.numel)
         else:
             codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0
-        out.append(LayerRecord(layer.name, codec, density))
+        frame_bytes = layer.nbytes if layer.plain else wire_bytes(layer.shape, option)
+        out.append(LayerRecord(layer.name, codec, density, frame_bytes))
     return tuple(out)

@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +30,9 @@ MIN_STEPS, MAX_STEPS = 3, 10_000
 
 @click.command(
     "profile",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    help="Run SCRIPT ARGS on this machine for some steps, and write what `kimad simulate --model FILE` needs.",
+    context_settings={"allow_interspersed_args": False},
+    help="Run SCRIPT ARGS on this machine for some steps, and write what `kimad simulate --model FILE` needs. "
+    "What the script prints goes to stderr.",
 )
 @click.option("-n", "--ranks", type=click.IntRange(2, 1024), default=2, show_default=True, help="processes")
 @click.option(
@@ -72,15 +75,36 @@ def _measure(ranks: int, steps: int, folder: Path, module: bool, program: Sequen
     args.local_addr = "127.0.0.1"
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     job = replace(make_job(args), profile_steps=steps)
-    outcome = execute(COMMAND, args, job)
+    with stdout_to_stderr():
+        outcome = execute(COMMAND, args, job)
     found = folder / WORKLOAD_NAME
     if found.is_file() and outcome.ending.exit_code == 0:
-        note_ = f"{ranks} ranks on {usable_cores()} cores"
-        return replace(Workload.load(found), note=note_), 0
-    if outcome.ending.exit_code == 0 and any(report.attached for report in outcome.reports.values()):
-        note(COMMAND, f"the script ended before {steps} steps were measured; let it train longer, or give --steps")
+        workload = Workload.load(found)
+        if any(samples.any() for samples in workload.gradients):
+            return replace(workload, note=f"{ranks} ranks on {usable_cores()} cores"), 0
+        note(COMMAND, "no step had a gradient that was finite and not zero; nothing is written")
+    elif outcome.ending.exit_code == 0 and any(report.attached for report in outcome.reports.values()):
+        from kimad.launch.profiler import CODING_STEPS, SETTLING_STEPS
+
+        needed = SETTLING_STEPS + steps + CODING_STEPS + 1
+        parts = f"{SETTLING_STEPS} until DDP has settled, {steps} measured, {CODING_STEPS} with coding, and one forward"
+        note(COMMAND, f"the script ended too early: it must train for {needed} steps or more ({parts})")
     shutil.rmtree(folder, ignore_errors=True)
     return None, outcome.ending.exit_code or 1
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """What this process and those that it starts meanwhile print goes to stderr: stdout is for the figures."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def describe(workload: Workload) -> dict[str, object]:
@@ -108,12 +132,12 @@ def table(figures: dict[str, object]) -> str:
     """The same as text."""
     lines = [
         f"{figures['layers']} layers, {figures['parameters']:,} parameters; {figures['measured_on']}",
-        f"computing a step: {figures['compute_s']:.3f} s, 95 % within {figures['compute_p95_s']:.3f} s",
+        f"computing a step: {figures['compute_s']:.3g} s, 95 % within {figures['compute_p95_s']:.3g} s",
     ]
     buckets = figures["buckets"]
     for b, bucket in enumerate(buckets if isinstance(buckets, list) else []):
         size_mb = bucket["bytes"] / 1e6
-        lines.append(f"bucket {b}: {bucket['layers']} layers, {size_mb:.1f} MB, ready at {bucket['ready_s']:.3f} s")
+        lines.append(f"bucket {b}: {bucket['layers']} layers, {size_mb:.1f} MB, ready at {bucket['ready_s']:.3g} s")
     coding = figures["coding"]
     text = ", ".join(f"{k} {v:.2f}" for k, v in coding.items()) if isinstance(coding, dict) else ""
     lines.append(f"coding, measured / expected: {text}")

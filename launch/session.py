@@ -21,6 +21,7 @@ from kimad.launch.groups import on_every_new_group, warm_up
 from kimad.launch.job import RECORDS_NAME, WORKLOAD_NAME, Job
 from kimad.launch.links import links_of
 from kimad.launch.outside import Recorder
+from kimad.launch.process import note
 from kimad.launch.rank_report import RankReport
 from kimad.launch.truth import agree_on_start
 
@@ -58,10 +59,7 @@ class Session:
             self._start_shaping(model, self._job.backend)
         if self._job.profile_steps:
             if first:
-                from kimad.launch.profiler import Profiler
-
-                Profiler(model, self._job.profile_steps, self._folder / WORKLOAD_NAME)
-                self._update(attached=1)
+                forward.before_first_training_forward(model, self._profile)
         elif not isinstance(self._objective, kimad.Off):
             forward.before_first_training_forward(model, self._attach)
         elif first:
@@ -98,6 +96,17 @@ class Session:
             except kimad.AttachError as error:  # the same on every rank, before anything was set up
                 log.warning("Kimad leaves this model to plain DDP: %s", error)
             self._update(attached=len(self._states))
+
+    def _profile(self, model: DistributedDataParallel) -> None:
+        from kimad.launch import profiler
+
+        reason = profiler.obstacle(model)
+        if reason is not None:
+            if self._report.rank == 0:
+                note("bench profile", reason)
+            raise SystemExit(0)  # an error would have the slower ranks killed; the parent knows by `attached`
+        profiler.Profiler(model, self._job.profile_steps, self._folder / WORKLOAD_NAME)
+        self._update(attached=1)
 
     def _start_shaping(self, model: DistributedDataParallel, backend: str) -> None:
         group = model.process_group

@@ -7,15 +7,20 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kimad.launch.errors import UsageError
 from kimad.launch.process import note
+from kimad.launch.simulate_plot import plot
 from kimad.launch.summary import size
+from kimad.launch.trace_show import printable
+from kimad.layout import Layer
 from kimad.plan import EXCHANGES
 from kimad.sim import FORMS, Result, Scenario, Workload, simulate
 from kimad.sim.models import MODELS
+from kimad.sim.strategy import Site, make_strategy
 from kimad.trace import LINK_FORMS, parse_links
 
 COLUMNS = (
@@ -53,7 +58,7 @@ COLUMNS = (
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="of everything random")
 @click.option("--json", "as_json", is_flag=True, help="print the figures as JSON and nothing else")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="write simulate.json and the steps of each strategy")  # fmt: skip
+              help="write simulate.json, the steps of each strategy, and a plot")  # fmt: skip
 def command(
     model: str, workers: int, links: Sequence[str], steps: int, strategies: Sequence[str], exchange: str,
     latency_ms: float, compute_s: float | None, spread: float | None, straggler: str | None, seed: int,
@@ -69,8 +74,9 @@ def command(
         _workload(model, compute_s, spread, seed), parse_links(list(links), workers), steps, latency_ms / 1e3,
         exchange, share, factor, seed=seed,
     )  # fmt: skip
+    _check_strategies(strategies)
     if out is not None:
-        _make(out)
+        _check_out(out)
     if scenario.used_exchange != "all-gather":
         note("simulate", f"frames are exchanged by {scenario.used_exchange}, which the runtime does not have yet")
     results = [simulate(scenario, text) for text in strategies or scenario.strategies]
@@ -85,16 +91,21 @@ def command(
         "seed": seed,
         "strategies": {result.strategy: result.figures() for result in results},
     }
+    title = f"{model}, {workers} workers, link {links_text(links)}, computing {scenario.compute_s:.3g} s a step"
     if out is not None:
-        _write(out / "simulate.json", json.dumps(figures, indent=1) + "\n")
-        for result in results:
-            _write_steps(out, result)
+        _write_all(out, figures, results, title)
     if as_json:
         click.echo(json.dumps(figures, indent=1))
     else:
-        click.echo(f"{model}, {workers} workers, link {'; '.join(links)}, computing {scenario.compute_s:.3g} s a step")
+        click.echo(title)
         click.echo(table(results))
     return 0
+
+
+def links_text(links: Sequence[str], most: int = 4) -> str:
+    """The specs in one line, not all of many."""
+    more = f"; and {len(links) - most} more" if len(links) > most else ""
+    return "; ".join(printable(link) for link in links[:most]) + more
 
 
 def table(results: Sequence[Result]) -> str:
@@ -155,11 +166,31 @@ def _straggler(text: str | None) -> tuple[float, float]:
     return share, factor
 
 
-def _make(out: Path) -> None:
+def _check_strategies(strategies: Sequence[str]) -> None:
+    """Raises SimulationError for one that is not known: before the others have taken their time."""
+    layer = Layer("any", (64,))
+    for text in strategies:
+        make_strategy(text, Site(((layer,),), 2, "all-gather", 0.0, {}, 2), [layer])
+
+
+def _check_out(out: Path) -> None:
+    above = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise UsageError(f"--out {str(out)!r} cannot be made: {str(above)!r} is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {str(out)!r} cannot be written; give another folder")
+
+
+def _write_all(out: Path, figures: dict[str, Any], results: Sequence[Result], title: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _write(out / "simulate.json", json.dumps(figures, indent=1) + "\n")
+        for result in results:
+            _write_steps(out, result)
+        if not plot(results, title, out / "simulate.png"):
+            note("simulate", "no plot: matplotlib is not installed; pip install 'kimad[plot]'")
     except OSError as error:
-        raise UsageError(f"--out {str(out)!r} cannot be made: {error.strerror}; give another folder") from error
+        raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another folder") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
+
+from kimad.launch.history import read_steps
+from kimad.record import StepRecord
 
 _SAVING = 0.99  # a step that sends less than this share of the dense bytes counts as compressed
 
@@ -47,26 +50,23 @@ class Summary:
 
 
 def read_records(path: Path) -> Summary | None:
-    """Sum up a `records.jsonl`; None where there is no step in it. A last line that was cut off is left out."""
-    steps = wire_bytes = dense_bytes = compressed = 0
+    """Sum up a `records.jsonl`; None where there is no step in it. Lines cut off are left out."""
+    return sum_up(read_steps(path))
+
+
+def sum_up(steps: Iterable[StepRecord]) -> Summary | None:
+    """Sum up steps; None where there is none."""
+    count = wire_bytes = dense_bytes = compressed = 0
     seconds = 0.0
     objective = ""
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # the run was ended while it was written
-            sent_bytes = record["wire_bytes"] + record.get("control_bytes", 0)
-            steps += 1
-            seconds += record["measured"].get("step_s", 0.0)
-            wire_bytes += sent_bytes
-            dense_bytes += record["dense_bytes"]
-            compressed += record["wire_bytes"] < _SAVING * record["dense_bytes"]
-            objective = record["objective"]
-    return Summary(steps, seconds, wire_bytes, dense_bytes, compressed, objective) if steps else None
+    for step in steps:
+        count += 1
+        seconds += step.measured.get("step_s", 0.0)
+        wire_bytes += step.wire_bytes + step.control_bytes
+        dense_bytes += step.dense_bytes
+        compressed += step.wire_bytes < _SAVING * step.dense_bytes
+        objective = step.objective
+    return Summary(count, seconds, wire_bytes, dense_bytes, compressed, objective) if count else None
 
 
 def size(count_bytes: float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, final
@@ -69,13 +69,18 @@ def read_truth(folder: Path) -> dict[int, list[TruthRow]]:
 def read_rows(path: Path) -> Iterator[TruthRow]:
     """The rows of one file."""
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                monotonic_s, t_s, up, down = (float(row[n]) for n in ("monotonic_s", "t_s", "up_mbps", "down_mbps"))
-                sent, received = (int(row[name]) if row.get(name) else None for name in ("up_bytes", "down_bytes"))
-            except (TypeError, ValueError):
-                continue  # the run was ended while it was written, or goes on
-            yield TruthRow(monotonic_s, t_s, up, down, sent, received)
+        yield from parse_rows(file)
+
+
+def parse_rows(lines: Iterable[str]) -> Iterator[TruthRow]:
+    """The rows in lines of text, the first of which is the header."""
+    for row in csv.DictReader(lines):
+        try:
+            monotonic_s, t_s, up, down = (float(row[n]) for n in ("monotonic_s", "t_s", "up_mbps", "down_mbps"))
+            sent, received = (int(row[name]) if row.get(name) else None for name in ("up_bytes", "down_bytes"))
+        except (TypeError, ValueError):
+            continue  # the run was ended while it was written, or goes on
+        yield TruthRow(monotonic_s, t_s, up, down, sent, received)
 
 
 def agree_on_start(folder: Path, proposed_s: float) -> float:

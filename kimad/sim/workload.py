@@ -24,6 +24,9 @@ Samples = NDArray[np.float32]
 MAGIC = "kimad-workload v1"
 MAX_FILE_BYTES = 1 << 30  # a larger file is refused
 MAX_LAYERS = 100_000
+MAX_NUMEL = 2**32 - 1  # entries of a layer; frames count them in 32 bits
+MAX_ITEM_BYTES = 16  # of an entry
+MAX_CODING = 1e6  # times that coding takes as long as expected
 _DAMAGE = (  # what unpacking a damaged file raises
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError,
     OverflowError, MemoryError,
@@ -53,6 +56,22 @@ class Workload:
     def __post_init__(self) -> None:
         if not self.layers or not self.buckets:
             raise WorkloadError(f"workload {self.name!r} has no layers or no buckets; it needs both")
+        if len({layer.name for layer in self.layers}) < len(self.layers):
+            raise WorkloadError(f"workload {self.name!r}: two layers have one name; each needs its own")
+        for layer in self.layers:
+            if not (
+                0 < layer.itemsize <= MAX_ITEM_BYTES
+                and 0 < layer.numel <= MAX_NUMEL
+                and min(layer.shape, default=1) > 0
+            ):
+                raise WorkloadError(
+                    f"workload {self.name!r}, layer {layer.name}: {layer.shape} entries of {layer.itemsize} bytes; "
+                    f"allowed: 1 to {MAX_NUMEL} entries of 1 to {MAX_ITEM_BYTES} bytes"
+                )
+        if not all(0 < factor < MAX_CODING for factor in self.coding.values()):
+            raise WorkloadError(
+                f"workload {self.name!r}: coding is {dict(self.coding)}; each must be above 0 and below {MAX_CODING:g}"
+            )
         carried = sorted(i for bucket in self.buckets for i in bucket)
         if carried != list(range(len(self.layers))):
             raise WorkloadError(f"workload {self.name!r}: buckets must hold each of {len(self.layers)} layers once")

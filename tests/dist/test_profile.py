@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kimad.launch.profile import describe, table
 from kimad.sim import Scenario, Workload, simulate
+from kimad.sim.models import MODELS
 from kimad.trace import parse_links
 
 pytestmark = pytest.mark.dist
@@ -39,9 +41,15 @@ finally:
 """
 
 
-def profile(folder: Path, *arguments: str, steps: int) -> subprocess.CompletedProcess[str]:
+OWN_HOOK = """
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+model.register_comm_hook(None, fp16_compress_hook)
+optimizer ="""
+
+
+def profile(folder: Path, *arguments: str, steps: int, text: str = SCRIPT) -> subprocess.CompletedProcess[str]:
     script = folder / "train.py"
-    script.write_text(SCRIPT, encoding="utf-8")
+    script.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "kimad.launch", "bench", "profile", *arguments, "--", str(script), str(steps)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
 
@@ -51,7 +59,8 @@ def test_a_profile_can_be_simulated(tmp_path: Path) -> None:
     done = profile(tmp_path, "--steps", "5", "--out", str(out), "--json", steps=10_000)
     assert done.returncode == 0, done.stderr
     assert "written to" in done.stderr
-    figures = json.loads(done.stdout[done.stdout.index("{") :])
+    figures = json.loads(done.stdout)  # and nothing else: what the script prints goes to stderr
+    assert "equal 32" in done.stderr  # 3 + 5 + 24 steps, counted from 0
     assert figures["parameters"] == 64 * 300 + 300 + 300 * 2000 + 2000 + 2000 * 10 + 10
     workload = Workload.load(out)
     assert [layer.name for layer in workload.layers] == [
@@ -71,13 +80,39 @@ def test_a_script_that_is_too_short_writes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "workload.npz"
     done = profile(tmp_path, "--steps", "50", "--out", str(out), steps=20)
     assert done.returncode == 1
-    assert "the script ended before" in done.stderr
+    assert "the script ended too early: it must train for 78 steps or more" in done.stderr
     assert not out.exists()
+
+
+def test_a_script_with_a_hook_of_its_own_is_not_profiled(tmp_path: Path) -> None:
+    text = SCRIPT.replace("optimizer =", OWN_HOOK, 1)
+    done = profile(tmp_path, "--out", str(tmp_path / "x.npz"), steps=5, text=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the script registered fp16_compress_hook on this model" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_the_table_shows_the_figures() -> None:
+    figures = describe(MODELS["resnet18"]().workload("resnet18", compute_s=0.5, spread=0.0))
+    lines = table(figures).splitlines()
+    assert lines[0].startswith("62 layers, 11,173,962 parameters; ")
+    assert f"{figures['compute_s']:.3g} s" in lines[1]
+    buckets = figures["buckets"]
+    assert isinstance(buckets, list)
+    assert sum(bucket["bytes"] for bucket in buckets) == 4 * 11_173_962
+    for bucket, line in zip(buckets, lines[2:-1], strict=True):
+        assert f"{bucket['layers']} layers, {bucket['bytes'] / 1e6:.1f} MB" in line
 
 
 @pytest.mark.parametrize(
     ("arguments", "what"),
-    [(["-n", "1"], "not in the range"), (["--steps", "1"], "not in the range"), (["--out", "/nowhere/x"], "--out")],
+    [
+        (["-n", "1"], "not in the range"),
+        (["--steps", "1"], "not in the range"),
+        (["--out", "/nowhere/x"], "--out"),
+        (["--speed", "3"], "No such option"),
+    ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], what: str) -> None:
     done = profile(tmp_path, *arguments, steps=1)

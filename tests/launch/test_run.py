@@ -113,6 +113,8 @@ def test_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     assert read_records(path) is None
     record = {
+        "step": 0,
+        "time_s": 1.0,
         "objective": "progress",
         "wire_bytes": 10,
         "control_bytes": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,34 @@ def test_a_file_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     figures = json.loads((out / "simulate.json").read_text())
     assert figures["strategies"]["kimad"] == simulate(scenario(50.0), "kimad").figures()
     assert len((out / "steps-kimad.csv").read_text().splitlines()) == 41
-    assert sorted(p.name for p in out.iterdir()) == ["simulate.json", "steps-kimad.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["simulate.json", "simulate.png", "steps-kimad.csv"]
+    assert (out / "simulate.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_all_but_the_plot_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = call([*BASE, "--strategy", "ddp", "--out", str(tmp_path / "out")], capsys)
+    assert code == 0
+    assert "pip install 'kimad[plot]'" in err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["simulate.json", "steps-ddp.csv"]
+
+
+def test_bad_input_leaves_no_folder_and_takes_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = ["--steps", "1000000", "--strategy", "kimad", "--strategy", "best", "--out", str(tmp_path / "out")]
+    code, out, err = call([*BASE, *many], capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_links_are_not_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    links = [argument for i in range(1, 41) for argument in ("--link", f"const:{i}")]
+    code, out, _ = call(
+        ["simulate", "--model", "resnet18", "-n", "40", *links, "--steps", "1", "--strategy", "ddp"], capsys
+    )
+    assert code == 0
+    assert "link const:1; const:2; const:3; const:4; and 36 more" in out.splitlines()[0]
 
 
 def test_each_worker_can_have_its_own_link(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from examples.resnet.model import ResNet18
 from kimad.sim import SimulationError
@@ -38,7 +39,7 @@ def test_sizes(name: str, layers: int, parameters: int) -> None:
 
 
 def test_buckets_are_those_of_ddp() -> None:
-    """Five, fifteen and forty-two layers, as DDP makes them of a ResNet-18 once it has rebuilt its buckets."""
+    """Five, fifteen and forty-two layers; tests/dist/test_profiler.py compares them with DDP's own."""
     workload = MODELS["resnet18"]().workload("resnet18")
     assert [len(bucket) for bucket in workload.buckets] == [5, 15, 42]
     assert [i for bucket in workload.buckets for i in bucket] == list(range(61, -1, -1))
@@ -52,6 +53,37 @@ def test_buckets_become_ready_one_after_the_other(name: str) -> None:
     assert (np.diff(ready_s) > 0).all()
     assert 2 / 3 < ready_s[0] < ready_s[-1] <= 2.0
     assert ready_s[-1] == pytest.approx(2.0, rel=0.05)
+
+
+def test_work_of_a_tied_output_comes_first_in_backward() -> None:
+    """GPT-2's output is 31 % of its multiplications, and its gradient the last to be ready."""
+    workload = MODELS["gpt2"]().workload("gpt2", compute_s=3.0, spread=0.0)
+    first, last = workload.ready_s[0, 0, [0, -1]]
+    assert first > 1.0 + 2.0 * 0.30  # forward, then the output's share of backward
+    assert last == pytest.approx(3.0)
+    assert 0 in workload.buckets[-1]
+
+
+def energy_share(samples: NDArray[np.float32], density: float) -> float:
+    """Of the largest entries of each snapshot; mean over the snapshots."""
+    energy = np.sort(samples.astype(np.float64) ** 2, axis=1)[:, ::-1]
+    return float((energy[:, : round(density * energy.shape[1])].sum(axis=1) / energy.sum(axis=1)).mean())
+
+
+def test_gradients_are_as_heavy_tailed_as_measured() -> None:
+    """Bands: steps 5 to 60 of a ResNet-18 on digits, 32 images a worker; the median layer, and the model."""
+    workload = MODELS["resnet18"]().workload("resnet18")
+    large = [s for layer, s in zip(workload.layers, workload.gradients, strict=True) if layer.numel > 4096]
+    assert 0.10 < np.median([energy_share(s, 0.01) for s in large]) < 0.18
+    assert 0.48 < np.median([energy_share(s, 0.1) for s in large]) < 0.60
+    weights = [
+        np.full(s.shape[1], la.numel / s.shape[1]) for la, s in zip(workload.layers, workload.gradients, strict=True)
+    ]
+    energy, weight = np.concatenate([s[0].astype(np.float64) ** 2 for s in workload.gradients]), np.concatenate(weights)
+    order = np.argsort(-energy)
+    entries, kept = np.cumsum(weight[order]) / weight.sum(), np.cumsum((energy * weight)[order]) / (energy @ weight)
+    assert 0.35 < np.interp(0.01, entries, kept) < 0.55
+    assert 0.75 < np.interp(0.1, entries, kept) < 0.88
 
 
 def test_spread_is_that_of_the_logarithm() -> None:

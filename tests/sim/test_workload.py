@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kimad.layout import Layer
 from kimad.sim import Workload, WorkloadError
 from tests.sim.cases import workload
 
@@ -44,6 +45,13 @@ def test_computing_can_be_scaled() -> None:
         ({"ready_s": np.zeros((2, 2))}, "ready_s has shape"),
         ({"ready_s": np.full((1, 1, 3), np.nan)}, "finite"),
         ({"ready_s": np.full((1, 1, 3), -1.0)}, "finite"),
+        ({"layers": (Layer("same", (64,)),) * 12}, "two layers have one name"),
+        ({"layers": (Layer("a", (-2, -32)), *workload().layers[1:])}, "entries of 4 bytes"),
+        ({"layers": (Layer("a", (0,)), *workload().layers[1:])}, "entries of 4 bytes"),
+        ({"layers": (Layer("a", (1 << 40,)), *workload().layers[1:])}, "entries of 4 bytes"),
+        ({"layers": (Layer("a", (64,), itemsize=0), *workload().layers[1:])}, "entries of 0 bytes"),
+        ({"coding": {"topk": float("nan")}}, "coding is"),
+        ({"coding": {"topk": 0.0}}, "coding is"),
         ({"gradients": ()}, "0 gradients"),
         ({"gradients": (np.full((5, 3), np.inf, np.float32),) * 12}, "must be finite"),
         ({"gradients": (np.zeros((5, 3), np.float32), *(np.zeros((4, 3), np.float32),) * 11)}, "samples of shape"),

@@ -1,0 +1,79 @@
+"""The link as it was, beside what was estimated and forecast; all against seconds since t = 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from kimad.launch.history import Floats, History
+from kimad.launch.truth import TruthRow
+
+
+@final
+@dataclass(frozen=True)
+class Truth:
+    """A rate that is constant between changes."""
+
+    times_s: Floats  # of the changes, ascending
+    rates_bps: Floats  # from each change to the next
+
+    def mean_bps(self, begin_s: float, end_s: float) -> float:
+        """Mean over an interval that has some length; the first and last rate hold on outside."""
+        first, last = np.searchsorted(self.times_s, begin_s, side="right"), np.searchsorted(self.times_s, end_s)
+        edges_s = np.concatenate(([begin_s], self.times_s[first:last], [end_s]))
+        places = np.clip(np.arange(first - 1, last), 0, None)
+        return float(np.sum(self.rates_bps[places] * np.diff(edges_s)) / (end_s - begin_s))
+
+
+def slowest(history: History) -> Truth | None:
+    """The smallest rate of all hosts and directions at any time; None where no link was limited.
+
+    A step ends when the slowest host has its gradients, which is why this is what the forecast is about.
+    """
+    hosts = [truth for rows in history.truth.values() if (truth := of_host(rows, history.start_s)) is not None]
+    if not hosts:
+        return None
+    times_s = np.unique(np.concatenate([host.times_s for host in hosts]))
+    rates = [
+        host.rates_bps[np.clip(np.searchsorted(host.times_s, times_s, side="right") - 1, 0, None)] for host in hosts
+    ]
+    return Truth(times_s, np.min(rates, axis=0))
+
+
+def of_host(rows: list[TruthRow], start_s: float) -> Truth | None:
+    """The smaller of a host's two directions; None if it has no limit."""
+    rates_bps = np.array([min(row.up_mbps, row.down_mbps) * 1e6 for row in rows])
+    limited = np.isfinite(rates_bps)
+    if not limited.any():
+        return None
+    times_s = np.array([row.monotonic_s - start_s for row in rows])[limited]
+    order = np.argsort(times_s, kind="stable")
+    return Truth(times_s[order], rates_bps[limited][order])
+
+
+def forecast_errors(history: History) -> dict[str, Any] | None:
+    """How far forecasts are from the mean true rate during the step that follows; None where one of both is missing.
+
+    Relative errors are of steps in which the link was not dead.
+    """
+    truth = slowest(history)
+    if truth is None or len(history.steps) < 2:
+        return None
+    ends_s, step_s = history.times_s[1:], history.measured("step_s")[1:]
+    mean_bps, low_bps = history.link("mean_bps")[:-1], history.link("low_bps")[:-1]
+    true_bps = np.array([
+        truth.mean_bps(end_s - length_s, end_s) if length_s > 0 else np.nan
+        for end_s, length_s in zip(ends_s, step_s, strict=True)
+    ])  # fmt: skip
+    usable = np.isfinite(mean_bps) & np.isfinite(low_bps) & np.isfinite(true_bps) & (true_bps > 0)
+    if not usable.any():
+        return None
+    error = mean_bps[usable] / true_bps[usable] - 1
+    return {
+        "steps": int(usable.sum()),
+        "median_error": float(np.median(np.abs(error))),  # |mean forecast / truth - 1|
+        "bias": float(np.median(error)),  # above 0: forecast too fast
+        "low_above_truth": float(np.mean(low_bps[usable] > true_bps[usable])),  # share of steps
+    }
