@@ -35,8 +35,7 @@ class Owed:
         self._noise = np.zeros((snapshots, len(self._layers), width), np.float32)
         for i, samples in enumerate(workload.gradients):
             self._noise[:, i, : self._count[i]] = samples
-        self._mean: Samples = self._noise.mean(axis=0)
-        self._noise -= self._mean
+        self._mean, self._noise = _steady_and_noise(self._noise)
         self._numel = np.array([layer.numel for layer in self._layers])
         self._weight = self._numel / self._count  # entries that a sample stands for
         self._residual = np.zeros_like(self._mean)
@@ -89,6 +88,25 @@ class Owed:
         if key not in self._lost:
             self._lost[key] = _lost_share(*key)
         return self._lost[key]
+
+
+def _steady_and_noise(snapshots: Samples) -> tuple[Samples, Samples]:
+    """(L, width) what is the same in every step, and (S, L, width) what is not; their energies add up to the recorded.
+
+    The mean of S snapshots holds 1/S of the noise's energy. By what is expected of that the mean is made smaller, layer
+    by layer, and the noise larger.
+    """
+    count = len(snapshots)
+    mean = snapshots.mean(axis=0)
+    noise = snapshots - mean
+    if count < 2:
+        return np.zeros_like(mean), snapshots
+    mean_square = (mean.astype(np.float64) ** 2).sum(axis=1)
+    noise_square = (noise.astype(np.float64) ** 2).sum(axis=2).mean(axis=0)
+    steady = np.maximum(0.0, mean_square - noise_square / (count - 1))
+    shrink = np.sqrt(steady / np.where(mean_square > 0, mean_square, 1.0))
+    grow = np.sqrt((mean_square + noise_square - steady) / np.where(noise_square > 0, noise_square, 1.0))
+    return mean * shrink[:, None].astype(np.float32), noise * grow[:, None].astype(np.float32)
 
 
 def _lost_share(operator: str, values: str) -> float:
