@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 import psutil
@@ -22,6 +24,10 @@ settings.register_profile("kimad", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("kimad")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell has its background jobs ignore Ctrl-C, and the programs that tests end by it would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if sys.platform == "linux":
     # PR_SET_CHILD_SUBREAPER: a grandchild whose parent died becomes our child, so that it is seen below.
