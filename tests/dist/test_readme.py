@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.dist
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.strip() for line in re.findall(r"^    (kimad .*)$", README, re.MULTILINE)]
+COMMANDS = [line.strip() for line in re.findall(r"^    (kimad [a-z].*)$", README, re.MULTILINE)]
 SCRIPT = """
 import torch, torch.distributed as dist
 from torch import nn
