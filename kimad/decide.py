@@ -22,7 +22,7 @@ from kimad.curves import Curve, SmoothedCurves
 from kimad.forecast import DecayedAverage, Forecast
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
-from kimad.monitor import LinkSamples
+from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed, Points
 from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice, all_bucket_sums, bucket_sums
@@ -46,6 +46,15 @@ class Observation:
     samples: LinkSamples | None  # None where the step measures nothing
     curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
 
+    @classmethod
+    def of(
+        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone, curves: Floats | None
+    ) -> Observation:
+        """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
+        measures = step > 0 and not everyone.void
+        samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
+        return cls(end_s, buckets, everyone, samples, curves)
+
 
 @final
 @dataclass(frozen=True)
@@ -65,9 +74,10 @@ def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchang
     return cold_start_plan(layers, config.cold_start_bytes, world_size, exchange)
 
 
-def curves_due(config: Config, step: int) -> bool:
-    """Whether the error curves are read in a step."""
-    return config.objective.adaptive and (step < EARLY_STEPS or step % config.refresh_steps == 0)
+def curves_due(config: Config, step: int, before: Observation | None = None) -> bool:
+    """Whether the error curves are read in a step: now and then, and after a void one that should have read them."""
+    lost = before is not None and before.everyone.void and before.curves is not None
+    return config.objective.adaptive and (lost or step < EARLY_STEPS or step % config.refresh_steps == 0)
 
 
 @final

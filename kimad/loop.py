@@ -29,7 +29,7 @@ from kimad.executor import Executor
 from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
-from kimad.monitor import LinkSamples, link_samples
+from kimad.monitor import LinkSamples
 from kimad.plan import Plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.residual import Residual
@@ -62,7 +62,7 @@ class Loop:
         self._agreement.confirm(self.plan, self._layers)
         self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
         self._decision = Decision(self.plan, {}, None, 0.0)
-        self._read_curves = config.objective.adaptive
+        self._read_curves = curves_due(config, 0)
         self._log = StepLog(time.monotonic())
         self._buckets: list[Bucket] = []
         self._settled = threading.Event()  # set between steps
@@ -148,17 +148,14 @@ class Loop:
         nowhere = everyone.unused.all(axis=0)
         self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
         table = self._gather_curves(log) if self._read_curves else None
-        samples: LinkSamples | None = None
-        if not void and self.plan.step > 0:  # at first connections are new and buckets are not final
-            samples = link_samples(log.end_s, everyone.received, everyone.collective)
-        seen = Observation(log.end_s, buckets, everyone, samples, table)
+        seen = Observation.of(self.plan.step, log.end_s, buckets, everyone, table)
         done, explained = self.plan, self._decision
         self._next_plan(seen)
         if done.step < FINAL_BUCKETS_STEP:
             self._exchange.forget_buffers()
             self._coder.forget_buffers()
-        self._read_curves = curves_due(self._config, self.plan.step) or (void and table is not None)
-        self._record(done, explained, samples, residual_square, void)
+        self._read_curves = curves_due(self._config, self.plan.step, seen)
+        self._record(done, explained, seen.samples, residual_square, void)
         self._agreement.bytes = 0
 
     def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -8,12 +8,13 @@ the recorded ones plus the noise of one of them with a random sign, so that nois
 
 from __future__ import annotations
 
+from functools import cache
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import Option, compressor
+from kimad.compressors import compressor
 from kimad.curves import DENSITIES, Curve, sampled_energy
 from kimad.plan import Plan
 from kimad.sim.workload import Workload
@@ -40,7 +41,6 @@ class Owed:
         self._weight = self._numel / self._count  # entries that a sample stands for
         self._residual = np.zeros_like(self._mean)
         self._owed = self._residual
-        self._lost = {(o, v): _lost_share(o, v) for o, v in (("topk", "log4"), ("topk", "int8"), ("int8", ""))}
 
     def next_step(self) -> None:
         """Add the gradient of a new step."""
@@ -66,7 +66,7 @@ class Owed:
             if layer.plain or option.operator != "drop":
                 whole = layer.plain or not option.k
                 keep[i] = self._count[i] if whole else round(option.k / layer.numel * self._count[i])
-                lost[i] = 0.0 if layer.plain else self._loss(option)
+                lost[i] = 0.0 if layer.plain else _lost_share(option.operator, option.values)
         owed = self._owed
         before = owed.astype(np.float64) ** 2
         sent = np.ones(owed.shape, bool)
@@ -82,12 +82,6 @@ class Owed:
         left = float(((self._residual.astype(np.float64) ** 2).sum(axis=1) * self._weight).sum())
         total = float((before.sum(axis=1) * self._weight).sum())
         return 1 - left / total if total > 0 else 1.0
-
-    def _loss(self, option: Option) -> float:
-        key = (option.operator, option.values)
-        if key not in self._lost:
-            self._lost[key] = _lost_share(*key)
-        return self._lost[key]
 
 
 def _steady_and_noise(snapshots: Samples) -> tuple[Samples, Samples]:
@@ -109,8 +103,9 @@ def _steady_and_noise(snapshots: Samples) -> tuple[Samples, Samples]:
     return mean * shrink[:, None].astype(np.float32), noise * grow[:, None].astype(np.float32)
 
 
+@cache
 def _lost_share(operator: str, values: str) -> float:
     """Share of the energy of what is sent that its value code leaves behind: the error of sending everything."""
-    flat = Curve(1 << 16, np.maximum(DENSITIES, 0.0))
+    flat = Curve(1 << 16, DENSITIES)
     error = compressor(operator).errors(np.array([1 << 16]), values, flat)
     return float(min(1.0, max(0.0, error[0])))

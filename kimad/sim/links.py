@@ -65,15 +65,6 @@ class Links:
         end_s = np.maximum((self._first + right - 1 + share) * self._cell_s, start_s)
         return float(end_s[self._is_up].max()), end_s[self._down]
 
-    def mean_bps(self, start_s: float, end_s: float) -> float:
-        """Mean rate of the slowest uplink over a span that is not longer ago than the latest `finish`; bit/s."""
-        if end_s <= start_s:
-            return 0.0
-        while (self._first + self._carried.shape[1] - 1) * self._cell_s < end_s:
-            self._extend()
-        carried = self._at(end_s) - self._at(start_s)
-        return float(carried[self._is_up].min()) / (end_s - start_s)
-
     def _at(self, t_s: float) -> Floats:
         place = max(0.0, t_s / self._cell_s - self._first)
         while self._carried.shape[1] < place + 2:

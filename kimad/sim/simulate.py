@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from kimad.decide import Observation
 from kimad.layout import Layer
-from kimad.monitor import link_samples
 from kimad.plan import EXCHANGES
 from kimad.sim.errors import SimulationError
 from kimad.sim.gradients import Owed
@@ -190,5 +189,4 @@ def _observation(
     everyone.received[:] = times.received
     everyone.collective[:] = times.collective
     everyone.ready_s[:] = times.ready_s
-    samples = link_samples(end_s, everyone.received, everyone.collective) if step > 0 else None
-    return Observation(end_s, buckets, everyone, samples, None if energy is None else energy * workers)
+    return Observation.of(step, end_s, buckets, everyone, None if energy is None else energy * workers)

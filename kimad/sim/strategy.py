@@ -136,8 +136,7 @@ class Adaptive(Strategy):
         self.decision = self._planner.decide(self.plan, seen.end_s)
         self.plan = self.decision.plan
         self.predicted_s = self.decision.predicted.get("step_s")
-        void_reading = seen.everyone.void and seen.curves is not None
-        self.reads_curves = curves_due(self._config, self.plan.step) or void_reading
+        self.reads_curves = curves_due(self._config, self.plan.step, seen)
 
     def expected_s(self) -> tuple[list[float], list[float]]:
         """Seconds of coding with each operator in this step, as expected and as they are."""

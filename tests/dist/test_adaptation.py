@@ -64,7 +64,7 @@ def follow(rank: int, objective: str, ready_s: float) -> list[int]:
     if loop._planner is not None:
         swap(loop._planner._coding, "update", lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.loop.link_samples", samples)
+        patch.setattr("kimad.decide.link_samples", samples)
         for step in range(STEPS):
             backward(model, rank, step)
         sent = [record.wire_bytes for record in state.records]

@@ -131,7 +131,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         return LinkSamples.of([LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.loop.link_samples", samples)
+        patch.setattr("kimad.decide.link_samples", samples)
         for step in range(WARM_UP):
             one_step(state, buckets, step)
         if planted:

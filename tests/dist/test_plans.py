@@ -119,7 +119,7 @@ def own_view(rank: int, mbps: Sequence[float]) -> list[tuple[tuple[int, ...], in
     swap(loop, "average", slower)
     swap(loop, "_record", watched)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.loop.link_samples", samples)
+        patch.setattr("kimad.decide.link_samples", samples)
         train(model, rank, 20)
         assert len(state.records) == 20
     assert same_on_all_ranks(model)
