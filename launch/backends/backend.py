@@ -126,7 +126,7 @@ class NoNetwork(Network):
 
 
 class Backend(ABC):
-    """A way of shaping, as the command line knows it."""
+    """A way of shaping, as the command line knows it. As it stands here it works inside the workers, where they are."""
 
     name: str  # on the command line
     summary: str  # what it does, half a sentence
@@ -136,30 +136,30 @@ class Backend(ABC):
     def unavailable(self) -> str | None:
         """Why it cannot work on this machine, or None."""
 
-    @abstractmethod
     def unfit(self, job: Job) -> str | None:
         """Why it cannot do what this job asks for, or None."""
+        return "it has no latency and no loss" if job.latency_ms or job.loss_percent else None
 
     @abstractmethod
     def not_modelled(self, job: Job) -> str:
         """What it leaves out of such a job, as a list in words."""
 
-    @abstractmethod
     def move(self, argv: list[str]) -> None:
         """Go to where the network can be made, if that is elsewhere: replaces this process by `kimad emulate ARGV`."""
+        return
 
-    @abstractmethod
     def network(self, job: Job) -> Network:
         """The launcher's side."""
+        return NoNetwork()
 
-    @abstractmethod
     def enter(self, job: Job, environment: MutableMapping[str, str]) -> None:
         """First thing in a worker, before any socket is opened: go where the network is."""
+        return
 
     @property
-    @abstractmethod
     def through_kimad(self) -> bool:
         """Whether it shapes nothing but what Kimad sends, so that plain DDP must go through Kimad as well."""
+        return False
 
     @abstractmethod
     def shaper(self, job: Job, seat: Seat) -> Shaper:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import MutableMapping
 from typing import cast, final
 
 import torch.distributed as dist
 
 from kimad.group import Group
-from kimad.launch.backends.backend import Backend, Network, NoNetwork, Seat, Shaper, ShapingReport
+from kimad.launch.backends.backend import Backend, Seat, Shaper, ShapingReport
 from kimad.launch.job import Job
 from kimad.launch.links import links_of
 from kimad.launch.truth import TruthRow, open_truth, truth_path
@@ -30,23 +29,11 @@ class HookBackend(Backend):
     def unavailable(self) -> str | None:
         return None
 
-    def unfit(self, job: Job) -> str | None:
-        return "it has no latency and no loss" if job.latency_ms or job.loss_percent else None
-
     def not_modelled(self, job: Job) -> str:
         left_out = "latency, loss, queues, TCP, and all that Kimad does not send (a script's own collectives or hooks)"
         if job.procs_per_host > 1:
             left_out += f", one link for the processes of a host (each has 1/{job.procs_per_host} of it)"
         return left_out
-
-    def move(self, argv: list[str]) -> None:
-        """It works where it is."""
-
-    def enter(self, job: Job, environment: MutableMapping[str, str]) -> None:
-        """Workers stay where they are."""
-
-    def network(self, job: Job) -> Network:
-        return NoNetwork()
 
     @property
     def through_kimad(self) -> bool:

@@ -85,10 +85,6 @@ class NamespaceBackend(Backend):
         )
         enter(host_name(environment[TAG_VARIABLE], int(environment["GROUP_RANK"])))
 
-    @property
-    def through_kimad(self) -> bool:
-        return False
-
     def shaper(self, job: Job, seat: Seat) -> Shaper:
         return NamespaceShaper(seat, job.hosts)
 

@@ -9,12 +9,12 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import final
 
-from kimad.launch.backends.backend import Backend, Network, NoNetwork, Seat, Shaper, ShapingReport, make_report
+from kimad.launch.backends.backend import Backend, Seat, Shaper, ShapingReport, make_report
 from kimad.launch.groups import warm_up
 from kimad.launch.job import Job
 from kimad.launch.schedule import Schedule
@@ -43,9 +43,6 @@ class PaceBackend(Backend):
     def unavailable(self) -> str | None:
         return None if sys.platform == "linux" else f"it needs Linux, this is {sys.platform}"
 
-    def unfit(self, job: Job) -> str | None:
-        return "it has no latency and no loss" if job.latency_ms or job.loss_percent else None
-
     def not_modelled(self, job: Job) -> str:
         left_out = "latency, loss, a shared bottleneck or queue, a limit on what is received"
         if job.procs_per_host > 1:
@@ -53,19 +50,6 @@ class PaceBackend(Backend):
                 f", one link for the processes of a host (each has 1/{job.procs_per_host} of it, also inside the host)"
             )
         return f"{left_out}; rates count payload, not frames"
-
-    def move(self, argv: list[str]) -> None:
-        """It works where it is."""
-
-    def enter(self, job: Job, environment: MutableMapping[str, str]) -> None:
-        """Workers stay where they are."""
-
-    def network(self, job: Job) -> Network:
-        return NoNetwork()
-
-    @property
-    def through_kimad(self) -> bool:
-        return False
 
     def shaper(self, job: Job, seat: Seat) -> Shaper:
         truth = truth_path(seat.folder, seat.host) if seat.local_rank == 0 else None
