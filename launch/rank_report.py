@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
+from kimad.files import replacing
 from kimad.launch.backends.backend import ShapingReport
 from kimad.launch.job import rank_path
 
@@ -29,9 +29,8 @@ class RankReport:
     def write(self, folder: Path) -> None:
         """Replace this rank's report at once."""
         path = rank_path(folder, self.rank)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 def read_reports(folder: Path) -> dict[int, RankReport]:

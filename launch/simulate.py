@@ -11,11 +11,14 @@ from typing import Any
 
 import click
 
+from kimad.files import replacing
+from kimad.launch.columns import columns
 from kimad.launch.errors import UsageError
 from kimad.launch.process import note
 from kimad.launch.simulate_plot import plot
 from kimad.launch.summary import size
 from kimad.launch.trace_show import printable
+from kimad.launch.words import percents, seconds
 from kimad.layout import Layer
 from kimad.plan import EXCHANGES
 from kimad.sim import FORMS, Result, Scenario, Workload, simulate
@@ -121,27 +124,12 @@ def table(results: Sequence[Result]) -> str:
             *(seconds(figures[name]) for name in ("mean_step_s", "p95_step_s", "max_step_s")),
             size(figures["wire_bytes"] or 0.0),
             seconds(figures["wait_s"]),
-            percent(figures["overshoot"]),
-            percent(figures["kept"]),
+            percents(figures["overshoot"]),
+            percents(figures["kept"]),
             ("-" if progress is None else f"{progress:.3g} /s") + star,
             seconds(figures["total_s"]),
         ))  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:-1], widths[1:-1], strict=True))]
-        lines.append("  ".join([*cells, row[-1].rjust(widths[-1])]).rstrip())
-    return "\n".join(lines)
-
-
-def seconds(value: float | None) -> str:
-    """For a cell."""
-    return "-" if value is None else f"{value:.3g} s"
-
-
-def percent(value: float | None) -> str:
-    """For a cell."""
-    return "-" if value is None else f"{value:.1%}"
+    return columns(rows, right=range(1, len(COLUMNS)))
 
 
 def _workload(model: str, compute_s: float | None, spread: float | None, seed: int) -> Workload:
@@ -184,7 +172,8 @@ def _check_out(out: Path) -> None:
 def _write_all(out: Path, figures: dict[str, Any], results: Sequence[Result], title: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "simulate.json", json.dumps(figures, indent=1) + "\n")
+        with replacing(out / "simulate.json") as part:
+            part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         for result in results:
             _write_steps(out, result)
         if not plot(results, title, out / "simulate.png"):
@@ -193,18 +182,10 @@ def _write_all(out: Path, figures: dict[str, Any], results: Sequence[Result], ti
         raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another folder") from error
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def _write_steps(out: Path, result: Result) -> None:
     path = out / f"steps-{result.strategy.replace(':', '-').replace('@', '-')}.csv"
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("step", "step_s", "compute_s", "wire_bytes", "kept", "predicted_s"))
-        columns = (result.step_s, result.compute_s, result.wire_bytes, result.kept, result.predicted_s)
-        writer.writerows((i, *row) for i, row in enumerate(zip(*(c.tolist() for c in columns), strict=True)))
-    os.replace(part, path)
+        arrays = (result.step_s, result.compute_s, result.wire_bytes, result.kept, result.predicted_s)
+        writer.writerows((i, *row) for i, row in enumerate(zip(*(c.tolist() for c in arrays), strict=True)))

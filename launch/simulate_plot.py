@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kimad.files import replacing
 from kimad.sim import Result
 
 
@@ -27,7 +27,6 @@ def plot(results: Sequence[Result], title: str, out: Path) -> bool:
     axes.set_yscale("log")
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    part = out.with_name(f"{out.name}.part")
-    figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
-    os.replace(part, out)
+    with replacing(out) as part:
+        figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
     return True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kimad.files import replacing
+from kimad.launch.columns import columns as aligned
 from kimad.launch.errors import UsageError
 from kimad.trace import Steps
 from kimad.trace.figures import BLOCKS, MARKS, QUANTILES, Figures, figures, sparkline
@@ -41,10 +42,7 @@ def table(columns: dict[str, Figures]) -> str:
     rows += [
         (label, *(_texts(found)[label] for found in columns.values())) for label in _texts(next(iter(columns.values())))
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned(rows)
 
 
 def print_figures(name: str, steps: Steps, *, as_json: bool) -> None:
@@ -83,14 +81,12 @@ def plot(steps: Steps, name: str, out: Path, *, force: bool) -> None:
     axes.set(xlim=(0, steps.end_s), ylim=(0, None), xlabel="seconds", ylabel="Mbit/s")
     axes.set_title(printable(name), parse_math=False)
     axes.legend(frameon=False)
-    part = out.with_name(f"{out.name}.part")
     kind = out.suffix.lower()[1:]
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     try:
-        figure.savefig(part, format=kind, dpi=120, metadata=metadata)
-        os.replace(part, out)
+        with replacing(out) as part:
+            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another file") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.errors import KimadError
+from kimad.files import replacing
 from kimad.layout import Layer
 
 Floats = NDArray[np.float64]
@@ -112,9 +112,8 @@ class Workload:
         packed = io.BytesIO()
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)
         np.savez_compressed(packed, header=text, ready_s=self.ready_s, **arrays)  # type: ignore[arg-type]
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(packed.getvalue())
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_bytes(packed.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Workload:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 
 import click
 
+from kimad.files import replacing
+from kimad.launch.columns import columns
 from kimad.launch.errors import UsageError
 from kimad.launch.history import History, read_history
 from kimad.launch.process import note
 from kimad.launch.report.numbers import figures
 from kimad.launch.report.page import page
-from kimad.launch.report.words import percents, seconds, size_or_dash
+from kimad.launch.words import percents, seconds, size_or_dash
 
 REPORT_NAME = "report.html"
 
@@ -59,12 +60,10 @@ def distinct(runs: list[History]) -> list[History]:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole, or not at all. Raises UsageError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}; give another file by --out") from error
 
 
@@ -80,5 +79,4 @@ def table(found: Sequence[dict[str, Any]]) -> str:
             size_or_dash(n["wire_bytes"]), size_or_dash(n["dense_bytes"]), percents(off),
             n["verdict"] or "no step was recorded",
         ))  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return columns(rows)

@@ -12,8 +12,8 @@ from kimad.launch.report import sections
 from kimad.launch.report.numbers import figures
 from kimad.launch.report.plots import compared_steps_plot, loss_plot
 from kimad.launch.report.style import CSS
-from kimad.launch.report.words import percents, seconds, size_or_dash
 from kimad.launch.summary import size
+from kimad.launch.words import percents, seconds, size_or_dash
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 

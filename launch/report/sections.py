@@ -12,7 +12,7 @@ from kimad.launch.history import History
 from kimad.launch.report.heat import MOST_ROWS, heat_plot
 from kimad.launch.report.plots import link_plot, parts_plot, prediction_plot
 from kimad.launch.report.reasons import codec_words, percent, reasons
-from kimad.launch.report.words import percents, seconds, size_or_dash
+from kimad.launch.words import percents, seconds, size_or_dash
 
 _OFF = "The run was plain DDP (objective off), of which only step times and bytes are recorded."
 _MOST_LAYERS = 2000  # rows of the table

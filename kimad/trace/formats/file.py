@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from kimad.files import replacing
 from kimad.trace.formats import FORMATS, find_format
 from kimad.trace.formats.base import Format
 from kimad.trace.formats.text import MAX_BYTES
@@ -37,12 +37,10 @@ def write_trace(steps: Steps, path: Path, form: Format, *, force: bool) -> None:
     if len(text) > MAX_BYTES:
         need = f"it would have {len(text)} bytes in format {form.name}, more than the {MAX_BYTES} that are read"
         raise TraceError(f"trace {shown_path(str(path))}: {need}; take longer steps or fewer seconds")
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TraceError(
             f"trace {shown_path(str(path))} cannot be written: {error.strerror}; give another path"
         ) from error
