@@ -6,7 +6,6 @@ Computing is profiled first, with as many ranks at once on this machine's cores 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -125,9 +124,7 @@ def training(steps: int, seconds: float) -> list[str]:
 def call(arguments: Sequence[str]) -> None:
     """Run a command of Kimad to its end. Raises RuntimeError, with the end of what it printed, if it fails."""
     command = [sys.executable, "-m", "kimad.launch", *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False, env={**os.environ}
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 

@@ -23,6 +23,7 @@ from kimad.layout import Layer
 from kimad.plan import EXCHANGES
 from kimad.sim import FORMS, Result, Scenario, Workload, simulate
 from kimad.sim.models import MODELS
+from kimad.sim.simulate import MAX_WORKERS
 from kimad.sim.strategy import Site, make_strategy
 from kimad.trace import LINK_FORMS, parse_links
 
@@ -44,7 +45,7 @@ COLUMNS = (
 @click.option(
     "--model", required=True, metavar="NAME|FILE", help=f"{', '.join(MODELS)}, or a file of `kimad bench profile`"
 )
-@click.option("-n", "--workers", type=click.IntRange(2, 1_000_000), default=8, show_default=True, help="workers")
+@click.option("-n", "--workers", type=click.IntRange(2, MAX_WORKERS), default=8, show_default=True, help="workers")
 @click.option(
     "--link", "links", multiple=True, required=True, metavar="SPEC", help=f"{LINK_FORMS}; once a worker, or for all"
 )

@@ -24,7 +24,7 @@ from kimad.trace import HostLink
 Floats = NDArray[np.float64]
 
 HEADER_SHARE = 1514 / 1448  # bits on an Ethernet link for each bit of a TCP message: headers, MTU 1500
-MAX_WORKERS = 1_000_000
+MAX_WORKERS = 100_000  # 3 GiB, where each has a link of its own
 MANY = 32  # workers from which gathering everybody's frames is out of the question
 
 

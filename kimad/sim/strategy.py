@@ -82,20 +82,15 @@ class Site:
 
 
 class Strategy(ABC):
-    """Decides on the loads of each step; told how each went."""
+    """Decides on the loads of each step."""
 
     plan: Plan | None = None  # None where what is sent is no plan of ours
     predicted_s: float | None = None  # step time that was predicted for the step to come
     reads_curves: bool = False  # whether the step to come reads the error curves
-    adaptive: bool = False  # whether `observe` is of any use
 
     @abstractmethod
     def loads(self) -> list[Load]:
         """Of the step to come."""
-
-    @abstractmethod
-    def observe(self, seen: Observation) -> None:
-        """A step is done."""
 
 
 @final
@@ -109,15 +104,10 @@ class Fixed(Strategy):
     def loads(self) -> list[Load]:
         return self._loads
 
-    def observe(self, seen: Observation) -> None:
-        return
-
 
 @final
 class Adaptive(Strategy):
-    """The runtime's planner, asked as the runtime asks it."""
-
-    adaptive = True
+    """The runtime's planner, told of every step and asked for the next one as the runtime does it."""
 
     def __init__(self, site: Site, config: Config, layers: Sequence[Layer]) -> None:
         self._site = site
@@ -132,6 +122,7 @@ class Adaptive(Strategy):
         return self._site.loads(self.plan, self._slots)
 
     def observe(self, seen: Observation) -> None:
+        """A step is done."""
         self._planner.observe(seen)
         self.decision = self._planner.decide(self.plan, seen.end_s)
         self.plan = self.decision.plan
@@ -179,9 +170,6 @@ class PowerSGD(Strategy):
 
     def loads(self) -> list[Load]:
         return self._loads
-
-    def observe(self, seen: Observation) -> None:
-        return
 
 
 def make_strategy(text: str, site: Site, layers: Sequence[Layer]) -> Strategy:

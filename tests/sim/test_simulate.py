@@ -83,10 +83,13 @@ def test_zero_bandwidth_is_waited_through() -> None:
     assert np.isfinite(result.step_s).all()
 
 
-def test_ten_workers_of_many_are_cheap() -> None:
-    walks = [HostLink(Walk(30, 330, 20, i), Walk(30, 330, 20, i)) for i in range(300)]
-    result = simulate(Scenario(workload(), walks, steps=10), "kimad")
-    assert np.isfinite(result.step_s).all()
+def test_the_slowest_of_many_links_counts() -> None:
+    """Three hundred walks at once take longer than any one of them that all share: now this one is slowest, now that."""
+    calm = workload(spread=0.0)
+    walks = [Walk(30, 330, 20, i) for i in range(300)]
+    together = simulate(Scenario(calm, [HostLink(walk, walk) for walk in walks], steps=10), "ddp").step_s.sum()
+    alone = [simulate(Scenario(calm, same_for_all(walk, 300), steps=10), "ddp").step_s.sum() for walk in walks[:40]]
+    assert together > max(alone)
 
 
 @pytest.mark.parametrize(
