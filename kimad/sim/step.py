@@ -1,12 +1,13 @@
 """One training step of all workers, event by event: compute, encode, one queue per link, decode.
 
-    ready_b   = start + computing until bucket b, and the coding that took the processor before it
+    ready_b   = start + computing until bucket b + SHARED x the coding of the buckets before it
     encoded_b = max(encoded_{b-1}, ready_b) + encode_b                      each worker by itself
     begin_b   = max over workers of max(free, encoded_b)                    an exchange waits for the last one
     arrived_b = when the links have carried the bucket + latency
     free      = arrived_b + decode_b                                        the wire's thread decodes
 
-This is the runtime's order of work: one thread encodes, a second one sends, receives and decodes.
+This is the runtime's order of work: one thread encodes, a second one sends, receives and decodes. Seconds of coding are
+those that it takes beside backward. Two threads on one processor have half of it each, so backward loses half of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from kimad.monitor import FIRST_PIECE_BYTES
 from kimad.sim.links import Links
 
 Floats = NDArray[np.float64]
+
+SHARED = 0.5  # of the seconds of coding are lost to computing
 
 
 @final
@@ -62,7 +65,7 @@ def run_step(
     taken_s = wire_s = 0.0
     for b, load in enumerate(loads):
         ready[:, b] = computing_s[:, b] + taken_s
-        taken_s += load.encode_s + load.decode_s
+        taken_s += SHARED * (load.encode_s + load.decode_s)
         encoded = np.maximum(encoded, start_s + ready[:, b]) + load.encode_s
         own = np.maximum(free, encoded)
         begin_s = float(own.max())

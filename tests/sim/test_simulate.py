@@ -84,7 +84,7 @@ def test_zero_bandwidth_is_waited_through() -> None:
 
 
 def test_the_slowest_of_many_links_counts() -> None:
-    """Three hundred walks at once take longer than any one of them that all share: now this one is slowest, now that."""
+    """Three hundred walks at once take longer than one that all share: now this one is slowest, now that."""
     calm = workload(spread=0.0)
     walks = [Walk(30, 330, 20, i) for i in range(300)]
     together = simulate(Scenario(calm, [HostLink(walk, walk) for walk in walks], steps=10), "ddp").step_s.sum()

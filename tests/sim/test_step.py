@@ -27,8 +27,8 @@ def test_buckets_queue_for_the_link() -> None:
 def test_coding_delays_what_comes_after_it() -> None:
     loads = [Load(1e6, 1, 0.02, 0.01, 0.0)] * 2
     times = run_step(np.zeros(2), np.array([[0.2, 0.2]] * 2), loads, links(), 1.0)
-    # encoded at 0.22 and 0.25 (the first one's coding took the processor); on the wire 0.22..0.32 and 0.33..0.43
-    assert times.ready_s[0] == pytest.approx([0.2, 0.23])
+    # encoded at 0.22 and 0.24 (the first one's coding took half of the processor); on the wire 0.22..0.32, 0.33..0.43
+    assert times.ready_s[0] == pytest.approx([0.2, 0.215])
     assert times.end_s == pytest.approx([0.44, 0.44])
 
 
