@@ -132,7 +132,7 @@ class StepParser:
     def __call__(self, line: str) -> StepRecord | None:
         """The step in a line; None if it is no complete record. Single transfers are left out: a run has many."""
         try:
-            fields = json.loads(line, parse_constant=_refuse)
+            fields = json.loads(line, parse_constant=lambda _: None)  # NaN and the infinities: not known
             link = fields.get("link") or {}
             return StepRecord(
                 step=int(fields["step"]),
@@ -219,7 +219,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _numbers(fields: dict[str, Any]) -> dict[str, float]:
-    return {str(name): float(value) for name, value in fields.items()}
+    return {str(name): float(value) for name, value in fields.items() if value is not None}
 
 
 def _number(value: Any) -> float | None:

@@ -68,7 +68,7 @@ def read_truth(folder: Path) -> dict[int, list[TruthRow]]:
 
 def read_rows(path: Path) -> Iterator[TruthRow]:
     """The rows of one file."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         yield from parse_rows(file)
 
 

@@ -53,6 +53,14 @@ def of_host(rows: list[TruthRow], start_s: float) -> Truth | None:
     return Truth(times_s[order], rates_bps[limited][order])
 
 
+def true_bps(history: History, truth: Truth | None) -> Floats:
+    """Mean true rate during each step; NaN where it is not known."""
+    spans = zip(history.times_s, history.measured("step_s"), strict=True)
+    if truth is None:
+        return np.full(len(history.steps), np.nan)
+    return np.array([truth.mean_bps(end_s - length_s, end_s) if length_s > 0 else np.nan for end_s, length_s in spans])
+
+
 def forecast_errors(history: History) -> dict[str, Any] | None:
     """How far forecasts are from the mean true rate during the step that follows; None where one of both is missing.
 
@@ -61,19 +69,15 @@ def forecast_errors(history: History) -> dict[str, Any] | None:
     truth = slowest(history)
     if truth is None or len(history.steps) < 2:
         return None
-    ends_s, step_s = history.times_s[1:], history.measured("step_s")[1:]
     mean_bps, low_bps = history.link("mean_bps")[:-1], history.link("low_bps")[:-1]
-    true_bps = np.array([
-        truth.mean_bps(end_s - length_s, end_s) if length_s > 0 else np.nan
-        for end_s, length_s in zip(ends_s, step_s, strict=True)
-    ])  # fmt: skip
-    usable = np.isfinite(mean_bps) & np.isfinite(low_bps) & np.isfinite(true_bps) & (true_bps > 0)
+    followed_bps = true_bps(history, truth)[1:]
+    usable = np.isfinite(mean_bps) & np.isfinite(low_bps) & np.isfinite(followed_bps) & (followed_bps > 0)
     if not usable.any():
         return None
-    error = mean_bps[usable] / true_bps[usable] - 1
+    error = mean_bps[usable] / followed_bps[usable] - 1
     return {
         "steps": int(usable.sum()),
         "median_error": float(np.median(np.abs(error))),  # |mean forecast / truth - 1|
         "bias": float(np.median(error)),  # above 0: forecast too fast
-        "low_above_truth": float(np.mean(low_bps[usable] > true_bps[usable])),  # share of steps
+        "low_above_truth": float(np.mean(low_bps[usable] > followed_bps[usable])),  # share of steps
     }

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from kimad.launch.history import Floats, History
-from kimad.launch.report.link import Truth, slowest
+from kimad.launch.report.link import slowest, true_bps
 from kimad.launch.report.numbers import split
 from kimad.launch.report.reasons import reasons
 from kimad.launch.summary import Summary, sum_up
@@ -174,12 +174,7 @@ def _truth(history: History) -> Floats:
         for h, rows in history.truth.items()
         if rows
     }
-    truth: Truth | None = slowest(dataclasses.replace(history, truth=rows))
-    steps_s = history.measured("step_s")
-    return np.array([
-        truth.mean_bps(end_s - length_s, end_s) if truth is not None and length_s > 0 else math.nan
-        for end_s, length_s in zip(history.times_s, steps_s, strict=True)
-    ])  # fmt: skip
+    return true_bps(history, slowest(dataclasses.replace(history, truth=rows)))
 
 
 def _mean(values: Floats) -> float:

@@ -72,6 +72,18 @@ def test_cut_and_strange_lines_are_left_out(tmp_path: Path) -> None:
     assert summary.steps == 3
 
 
+def test_a_number_that_is_not_known_costs_no_step(tmp_path: Path) -> None:
+    write_records(tmp_path / "records.jsonl", adaptive()[:3])
+    whole = (tmp_path / "records.jsonl").read_text(encoding="utf-8")
+    without = whole.replace('"spread": 0.1', '"spread": Infinity').replace('"wire_s": 0.3', '"wire_s": NaN')
+    assert without != whole
+    (tmp_path / "records.jsonl").write_text(without, encoding="utf-8")
+    history = read_history(tmp_path)
+    assert [s.step for s in history.steps] == [0, 1, 2]
+    assert np.isnan(history.link("spread")[1:]).all()
+    assert np.isnan(history.measured("wire_s")).all()
+
+
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     (tmp_path / "start.txt").write_text("", encoding="utf-8")

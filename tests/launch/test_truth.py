@@ -45,6 +45,8 @@ def test_line_that_was_cut_off_is_left_out_and_more_columns_are_allowed(tmp_path
     path = tmp_path / "truth-host0.csv"
     path.write_text(f"{HEADER},more\n{ROWS[1]},7\n100.7,0.2,5", encoding="utf-8")
     assert list(read_rows(path)) == [ROWS[1]]
+    path.write_bytes(f"{HEADER}\n{ROWS[1]}\n100.7,0.2,5\xff,1,,\n".encode("latin-1"))
+    assert list(read_rows(path)) == [ROWS[1]]
     path.write_text("", encoding="utf-8")
     assert list(read_rows(path)) == []
 
