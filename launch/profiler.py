@@ -63,8 +63,6 @@ class Profiler:
             if measured:
                 self._ready_s.append([])
         slots = pack(self._by_parameter[id(p)] for p in bucket.parameters())
-        if self._trial is not None:
-            self._trial.encode(Bucket(self._step, len(self._waiting), bucket.buffer(), slots))
         self._slots.append(slots)
         self._waiting.append((bucket.buffer(), done))
         if measured:
@@ -74,7 +72,8 @@ class Profiler:
 
     def _average(self, measured: bool) -> None:
         if self._trial is not None:
-            self._trial.decode()
+            buffers = enumerate(zip(self._waiting, self._slots, strict=True))
+            self._trial.code([Bucket(self._step, b, buffer, slots) for b, ((buffer, _), slots) in buffers])
         if measured and len(self._snapshots) < min(SNAPSHOTS, self._steps):
             self._keep_snapshot()
         for buffer, done in self._waiting:

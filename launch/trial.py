@@ -1,17 +1,20 @@
-"""What coding costs: some steps' gradients are coded while they are computed, as the runtime does; nothing is sent."""
+"""What coding costs: some steps' gradients are coded at the end of backward, on all ranks at once; nothing is sent.
+
+So these are the seconds of a rank that does nothing else on its share of the processors.
+"""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import final
 
 import torch
+from torch import Tensor
 
-from kimad.coder import Bucket, Coder, Sending
-from kimad.executor import Executor
+from kimad.coder import Bucket, Coder
 from kimad.layout import Layer
 from kimad.naming import parse_objective
 from kimad.objective import Fixed
@@ -25,7 +28,7 @@ STEPS = 4  # coded with each option
 
 @final
 class Trial:
-    """Codes STEPS steps with one option. Coding takes the processor from backward, which slows both, as in a run."""
+    """Codes STEPS steps with one option."""
 
     def __init__(self, layers: list[Layer], option: str, ranks: int) -> None:
         objective = parse_objective(f"fixed:{option}")
@@ -33,11 +36,9 @@ class Trial:
             raise TypeError(f"{option} is no fixed option")
         self._plan = fixed_plan(layers, objective)
         self._ranks = ranks
-        self._coder = Coder(Residual(), ranks)
-        self._executor = Executor("kimad-coding")
-        self._log = StepLog(0.0)
-        self._sendings: list[Sending] = []
-        self._error: Exception | None = None
+        self._residual = Residual()
+        self._coder = Coder(self._residual, ranks)
+        self._scratch: dict[int, Tensor] = {}  # by bucket; memory that is new each time would be most of the seconds
         self._factors: list[float] = []
 
     @property
@@ -45,37 +46,29 @@ class Trial:
         """Whether enough steps were coded."""
         return len(self._factors) >= STEPS
 
-    def encode(self, bucket: Bucket) -> None:
-        """One bucket is ready. Gradients of another type than float32 are never coded."""
-        if bucket.buffer.dtype == torch.float32 and bucket.buffer.layout == torch.strided:
-            self._executor.submit(partial(self._encode, bucket))
+    def code(self, buckets: Sequence[Bucket]) -> None:
+        """Code a step: encode every bucket, decode as many frames of each as there would be, and look at the residual.
 
-    def _encode(self, bucket: Bucket) -> None:
-        try:
-            sending = self._coder.encode(bucket, self._plan, self._log, read_curves=False)
-        except Exception as error:  # a task must not raise: nobody would wait for the thread to end
-            self._error = self._error or error
-            return
-        elsewhere = replace(bucket, buffer=torch.empty_like(bucket.buffer))  # DDP's own stays as it is
-        self._sendings.append(replace(sending, bucket=elsewhere))
-
-    def decode(self) -> None:
-        """The last bucket was ready: decode as many frames of each as there would be. Raises what encoding raised."""
-        self._executor.drain()
-        if self._error is not None:
-            raise self._error
-        for sending in self._sendings:
-            frames = [sending.payload] * self._ranks if sending.mode == "frames" else []
-            self._coder.decode(sending, frames, self._log)
-        log = self._log
-        measured_s = sum(log.encoded_s.values()) + sum(log.decoded_s.values())
-        expected_s = sum(log.expected_s.values())
+        Gradients of another type than float32 are never coded.
+        """
+        log = StepLog(0.0)
+        began_s = time.monotonic()
+        for bucket in buckets:
+            if bucket.buffer.dtype == torch.float32 and bucket.buffer.layout == torch.strided:
+                self._code(bucket, log)
+        self._residual.squared_norm()
+        self._residual.end_step(set())
+        measured_s, expected_s = time.monotonic() - began_s, sum(log.expected_s.values())
         self._factors.append(measured_s / expected_s if expected_s else 1.0)  # nothing is coded of a NaN
-        self._log, self._sendings = StepLog(0.0), []
+
+    def _code(self, bucket: Bucket, log: StepLog) -> None:
+        sending = self._coder.encode(bucket, self._plan, log, read_curves=False)
+        scratch = self._scratch.setdefault(bucket.index, torch.empty_like(bucket.buffer))  # DDP's own stays as it is
+        frames = [sending.payload] * self._ranks if sending.mode == "frames" else []
+        self._coder.decode(replace(sending, bucket=replace(bucket, buffer=scratch)), frames, log)
 
     def factor(self) -> float:
-        """Measured / expected seconds of coding, median over the steps; ends the thread."""
-        self._executor.close()
+        """Measured / expected seconds of coding, median over the steps."""
         return statistics.median(self._factors)
 
 

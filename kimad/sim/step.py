@@ -1,13 +1,13 @@
 """One training step of all workers, event by event: compute, encode, one queue per link, decode.
 
-    ready_b   = start + computing until bucket b + SHARED x the coding of the buckets before it
-    encoded_b = max(encoded_{b-1}, ready_b) + encode_b                      each worker by itself
+    ready_b   = start + computing until bucket b + the coding done before it
+    encoded_b = max(encoded_{b-1}, ready_b) + encode_b + min(encode_b, computing left)      each worker by itself
     begin_b   = max over workers of max(free, encoded_b)                    an exchange waits for the last one
     arrived_b = when the links have carried the bucket + latency
     free      = arrived_b + decode_b                                        the wire's thread decodes
 
-This is the runtime's order of work: one thread encodes, a second one sends, receives and decodes. Seconds of coding are
-those that it takes beside backward. Two threads on one processor have half of it each, so backward loses half of them.
+This is the runtime's order of work: one thread encodes, a second one sends, receives and decodes. Computing uses all of
+a worker's share of the processors, so coding beside it delays it by the seconds of coding, and takes twice as long.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from kimad.sim.links import Links
 
 Floats = NDArray[np.float64]
 
-SHARED = 0.5  # of the seconds of coding are lost to computing
-
 
 @final
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Load:
 
     wire_bytes: float  # that each worker sends, and receives
     copies: float  # pieces of frames that arrive side by side: how many frames are received; 0 for an all-reduce
-    encode_s: float
+    encode_s: float  # of a worker that does nothing else meanwhile
     decode_s: float
     latency_s: float  # of the whole exchange, on an empty link
 
@@ -62,11 +60,15 @@ def run_step(
     encoded, free = start_s.copy(), start_s.copy()
     ready = np.empty_like(computing_s)
     received, collective = np.zeros((workers, 2)), np.zeros((workers, 2))
-    taken_s = wire_s = 0.0
+    encodes_s = wire_s = 0.0  # encodes_s: of the buckets so far
+    decodes: list[tuple[Floats, float]] = []  # of the buckets so far: when it may begin (W,), seconds
     for b, load in enumerate(loads):
-        ready[:, b] = computing_s[:, b] + taken_s
-        taken_s += SHARED * (load.encode_s + load.decode_s)
-        encoded = np.maximum(encoded, start_s + ready[:, b]) + load.encode_s
+        ready[:, b] = computing_s[:, b] + encodes_s
+        for may_begin_s, decode_s in decodes:
+            ready[:, b] += np.clip(start_s + ready[:, b] - may_begin_s, 0.0, decode_s)
+        encodes_s += load.encode_s
+        left_s = computing_s[:, -1] - computing_s[:, b]
+        encoded = np.maximum(encoded, start_s + ready[:, b]) + load.encode_s + np.minimum(load.encode_s, left_s)
         own = np.maximum(free, encoded)
         begin_s = float(own.max())
         bits = 8 * load.wire_bytes * header_share
@@ -82,5 +84,6 @@ def run_step(
         elif load.wire_bytes:
             collective[:, 0] += load.wire_bytes
             collective[:, 1] += arrived - own
+        decodes.append((arrived, load.decode_s))
         free = arrived + load.decode_s
     return StepTimes(free, ready, received, collective, wire_s)

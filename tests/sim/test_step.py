@@ -27,9 +27,24 @@ def test_buckets_queue_for_the_link() -> None:
 def test_coding_delays_what_comes_after_it() -> None:
     loads = [Load(1e6, 1, 0.02, 0.01, 0.0)] * 2
     times = run_step(np.zeros(2), np.array([[0.2, 0.2]] * 2), loads, links(), 1.0)
-    # encoded at 0.22 and 0.24 (the first one's coding took half of the processor); on the wire 0.22..0.32, 0.33..0.43
-    assert times.ready_s[0] == pytest.approx([0.2, 0.215])
+    # encoded at 0.22 and 0.24; on the wire 0.22..0.32, 0.33..0.43
+    assert times.ready_s[0] == pytest.approx([0.2, 0.22])
     assert times.end_s == pytest.approx([0.44, 0.44])
+
+
+def test_coding_beside_computing_delays_it_and_is_slow() -> None:
+    loads = [Load(1e6, 1, 0.02, 0.01, 0.0)] * 2
+    times = run_step(np.zeros(2), np.array([[0.2, 1.0]] * 2), loads, links(), 1.0)
+    # the first one is encoded at 0.24 and arrives at 0.34; encoding and decoding it take 0.03 s from computing
+    assert times.ready_s[0] == pytest.approx([0.2, 1.03])
+    assert times.end_s == pytest.approx([1.16, 1.16])
+
+
+def test_decoding_that_comes_later_takes_nothing_from_computing() -> None:
+    loads = [Load(1e7, 1, 0.0, 0.01, 0.0), Load(1e6, 1, 0.0, 0.01, 0.0)]
+    times = run_step(np.zeros(2), np.array([[0.2, 1.0]] * 2), loads, links(), 1.0)
+    assert times.ready_s[0] == pytest.approx([0.2, 1.0])
+    assert times.end_s == pytest.approx([1.32, 1.32]), "0.2 + 1.0 on the wire, 0.01, then 0.1 and 0.01"
 
 
 def test_everybody_waits_for_the_last() -> None:
