@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import loop, networks
+from benchmarks import codecs, loop, networks
 
-ALL = (loop.main, networks.main)
+ALL = (codecs.main, loop.main, networks.main)
 
 
 @click.command()

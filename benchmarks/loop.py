@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.estimate import estimate_rows
-from benchmarks.kernels import kernel_rows, solver_rows
+from benchmarks.kernels import solver_rows
 from benchmarks.overhead import overhead_rows
 from benchmarks.rows import Row, command
 from benchmarks.training import quick_rows, training_rows
@@ -12,9 +12,8 @@ from benchmarks.training import quick_rows, training_rows
 def measure(quick: bool) -> list[Row]:
     """All rows."""
     if quick:
-        return [*kernel_rows(repeats=5), *solver_rows(repeats=5), *overhead_rows(rounds=2, warm_up=0), *quick_rows()]
+        return [*solver_rows(repeats=5), *overhead_rows(rounds=2, warm_up=0), *quick_rows()]
     return [
-        *kernel_rows(repeats=15),
         *solver_rows(repeats=25),
         *overhead_rows(rounds=24, warm_up=4),
         *estimate_rows(steps=170),

@@ -8,72 +8,79 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kimad.compressors import frame as framing
-from kimad.compressors.compressor import Compressor, ErrorCurve
+from kimad.compressors.compressor import Promise
+from kimad.compressors.dense import DenseCompressor
 from kimad.compressors.errors import NonFiniteError, NonFiniteValues
 from kimad.compressors.option import Option
-from kimad.compressors.scratch import SCRATCH, add_scaled, chunks
-from kimad.compressors.size import dense_numel
-from kimad.compressors.tensors import floats, frame_bytes, frame_room
+from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.tensors import Bytes, Floats
 
-# From 32768 entries on torch opens a parallel region, which stalls when ranks share cores.
-_CHUNK = 32767 // 64 * 64
 _MAGNITUDE = np.uint16(0x7FFF)
 _INFINITY = np.uint16(0x7F80)  # this pattern or above: infinity or NaN
 _LARGEST = np.uint16(0x7F7F)
+_PIECE = 32767 // 256 * 256  # from 32768 entries on torch opens a parallel region, which stalls when ranks share cores
 
 
-def _largest(patterns: NDArray[np.uint16]) -> int:
+def round_to_bfloat16(values: Floats, patterns: NDArray[np.uint16]) -> None:
+    """Write the nearest bfloat16, ties to even, of finite values; beyond the largest one, that. Raises NonFiniteError.
+
+    numpy has no bfloat16, so torch converts; `patterns` is in aligned memory.
+    """
+    torch.from_numpy(patterns).view(torch.bfloat16).copy_(torch.from_numpy(values))
+    if largest_pattern(patterns) >= _INFINITY:
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
+        overflow = (patterns & _MAGNITUDE) >= _INFINITY
+        patterns[overflow] = (patterns[overflow] & ~_MAGNITUDE) | _LARGEST  # or the residual becomes infinite
+
+
+def largest_pattern(patterns: NDArray[np.uint16]) -> int:
     """Largest magnitude among bfloat16 bit patterns; their order is that of the numbers."""
     magnitude = SCRATCH.get("bfloat16 magnitude", patterns.size, np.uint16)
-    return int(np.bitwise_and(patterns, _MAGNITUDE, out=magnitude).max())
+    return int(np.bitwise_and(patterns, _MAGNITUDE, out=magnitude).max(initial=0))
+
+
+def check_finite(patterns: NDArray[np.uint16]) -> None:
+    """Raise NonFiniteValues if a pattern is infinity or NaN."""
+    if largest_pattern(patterns) >= _INFINITY:
+        raise NonFiniteValues("bfloat16 frame carries NaN or infinity among its values")
+
+
+def from_bfloat16(patterns: NDArray[np.uint16], out: Floats) -> None:
+    """The same numbers in float32."""
+    bits = out.view(np.uint32)
+    np.copyto(bits, patterns)
+    np.left_shift(bits, 16, out=bits)
 
 
 @final
-class BFloat16(Compressor):
+class BFloat16(DenseCompressor):
     """C(v) = v rounded to the nearest bfloat16, ties to even; beyond the largest finite one, that one."""
 
     name = "bfloat16"
     code = 2
+    scaled = False
+    chunk = _PIECE
 
-    def wire_bytes(self, shape: Sequence[int], option: Option) -> int:
-        """16 + 2 n bytes. Raises OptionError."""
-        return framing.HEADER_BYTES + 2 * dense_numel(shape, option, self.name)
+    def code_bytes(self, n: int, levels: int) -> int:
+        return 2 * n
 
-    def encode(self, values: Tensor, option: Option, out: Tensor, *, shape: Sequence[int], key: int) -> int:
-        """Round the values. Raises OptionError, TensorError or NonFiniteError."""
-        v = floats(values, "values")
-        room = frame_room(out, self.wire_bytes(shape, option))
-        framing.pack(framing.Header(self.code, 0, 0, v.size, v.size), room)
-        body = room[framing.HEADER_BYTES :].view("<u2")
-        source = values.detach()
-        for part in chunks(v.size, _CHUNK):
-            patterns = SCRATCH.get("bfloat16", part.stop - part.start, np.uint16)
-            # numpy has no bfloat16; the scratch is a frame's worth of aligned memory that torch can view as one
-            torch.from_numpy(patterns).view(torch.bfloat16).copy_(source[part])
-            if _largest(patterns) >= _INFINITY:
-                if not np.isfinite(v[part]).all():
-                    raise NonFiniteError(f"bfloat16: NaN or infinity among values {part.start} to {part.stop}")
-                overflow = (patterns & _MAGNITUDE) >= _INFINITY
-                patterns[overflow] = (patterns[overflow] & ~_MAGNITUDE) | _LARGEST  # or the residual becomes infinite
-            body[part] = patterns
-        return room.size
+    def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
+        patterns = SCRATCH.get("bfloat16", values.size, np.uint16)
+        round_to_bfloat16(values, patterns)
+        np.copyto(codes.view("<u2"), patterns)
 
-    def decode(self, frame: Tensor, out: Tensor, scale: float) -> None:
-        """Add the rounded values. Raises FrameError or TensorError."""
-        target = floats(out, "out")
-        n = target.size
-        body = framing.parse_dense(frame_bytes(frame), self.code, n, 2 * n).view("<u2")
-        if any(_largest(body[part]) >= _INFINITY for part in chunks(n)):
-            raise NonFiniteValues(f"bfloat16 frame carries NaN or infinity among its {n} values")
-        for part in chunks(n):
-            bits = SCRATCH.get("bfloat16 bits", part.stop - part.start, np.uint32)
-            np.copyto(bits, body[part])
-            np.left_shift(bits, 16, out=bits)
-            add_scaled(target[part], bits.view(np.float32), scale)
+    def check(self, codes: Bytes, scales: Floats, n: int, levels: int) -> None:
+        check_finite(codes.view("<u2"))
 
-    def errors(self, k: NDArray[np.int64], values: str, curve: ErrorCurve) -> NDArray[np.float64]:
+    def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
+        from_bfloat16(codes.view("<u2"), out)
+
+    def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
         """2.7e-6 of the energy (measured on gradients of a ResNet-18)."""
-        return np.full(k.shape, 2.7e-6 * curve.total, np.float64)
+        return np.full(k.shape, 2.7e-6)
+
+    def promise(self, shape: Sequence[int], option: Option) -> Promise:
+        """A relative error of 2^-9 for each entry; 2^-8 where the largest bfloat16 is not enough."""
+        return Promise(2.0**-16)

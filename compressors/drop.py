@@ -7,38 +7,37 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kimad.compressors.compressor import Compressor, ErrorCurve
-from kimad.compressors.frame import check_length
+from kimad.compressors.compressor import Call, Compressor, ErrorCurve, Promise, check_parameters
+from kimad.compressors.frame import Header
 from kimad.compressors.option import Option
-from kimad.compressors.size import dense_numel
-from kimad.compressors.tensors import floats, frame_bytes
+from kimad.compressors.tensors import Bytes, Floats, numel
 
 
 @final
 class Drop(Compressor):
-    """C(v) = 0 in no bytes at all: an empty frame is a dropped layer."""
+    """C(v) = 0 in no bytes at all, no header either: an empty frame is a dropped layer."""
 
     name = "drop"
     code = 0
+    header_bytes = 0
 
-    def wire_bytes(self, shape: Sequence[int], option: Option) -> int:
-        """0 bytes, no header either. Raises OptionError."""
-        dense_numel(shape, option, self.name)
+    def body_bytes(self, shape: Sequence[int], option: Option) -> int:
+        check_parameters(self, option)
+        numel(shape)
         return 0
 
-    def encode(self, values: Tensor, option: Option, out: Tensor, *, shape: Sequence[int], key: int) -> int:
-        """Write nothing and return 0. Raises OptionError or TensorError."""
-        floats(values, "values")
-        frame_bytes(out, "out")
-        return self.wire_bytes(shape, option)
+    def write(self, values: Floats, gradient: Floats | None, body: Bytes, call: Call) -> tuple[int, int, int]:
+        if gradient is not None:
+            np.add(values, gradient, out=values)
+        return 0, 0, 0
 
-    def decode(self, frame: Tensor, out: Tensor, scale: float) -> None:
-        """Add nothing. Raises WrongLength unless the frame is empty."""
-        floats(out, "out")
-        check_length(frame_bytes(frame), 0)
+    def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
+        """Nothing to add."""
 
     def errors(self, k: NDArray[np.int64], values: str, curve: ErrorCurve) -> NDArray[np.float64]:
         """All of the energy, ||v||^2."""
         return np.full(k.shape, curve.total, np.float64)
+
+    def promise(self, shape: Sequence[int], option: Option) -> Promise:
+        return Promise(1.0)

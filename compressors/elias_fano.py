@@ -1,45 +1,48 @@
-"""Sorted indices in about log2(n / k) + 1.5 to 2 bits each: Elias-Fano (Elias 1974, Fano 1971).
+"""Sorted indices in about log2(n / k) + 1.5 bits each: Elias-Fano (Elias 1974, Fano 1971).
 
 An index i is cut into a high part i >> l and its l low bits. The high parts are a bit vector of k + (n >> l) + 1 bits
-in which bit (i_j >> l) + j is set for the j-th index; the low parts follow as they are. l is one of 0, 4, 8, 12, 16, so
-that low parts are whole nibbles and bytes and nothing loops over bits.
+in which bit (i_j >> l) + j is set for the j-th index. The low parts are cut into planes of 8, 4, 2 and 1 bits, highest
+first, and each plane is packed by itself, so that any l will do and nothing loops over bits.
 
-    body: bit vector (first bit highest, zeros up to a byte) | l = 8, 12: bytes, l = 16: uint16 | l = 4, 12: nibbles
+    body: bit vector (first bit highest, zeros up to a byte) | planes of 8 bits | of 4 | of 2 | of 1
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import nibbles
+from kimad.compressors import packing
 from kimad.compressors.errors import BadIndices
 from kimad.compressors.scratch import SCRATCH
 from kimad.compressors.tensors import Bytes, Indices
 
-LOW_BITS = (0, 4, 8, 12, 16)
-MAX_N = 2**31 - 1  # indices stay below 2**31
+MAX_LOW_BITS = 30
+
+
+def planes(low_bits: int) -> Iterator[tuple[int, int]]:
+    """Bits of each plane, and how many lower bits come after it."""
+    left = low_bits
+    for bits in (8, 8, 8, 4, 2, 1):
+        if left >= bits:
+            left -= bits
+            yield bits, left
 
 
 def _high_bytes(n: int, k: int, low_bits: int) -> int:
     return (k + (n >> low_bits) + 8) // 8
 
 
-def _low_bytes(k: int, low_bits: int) -> int:
-    return (low_bits // 8) * k + (nibbles.packed_bytes(k) if low_bits % 8 else 0)
-
-
 def body_bytes(n: int, k: int, low_bits: int) -> int:
-    """Exact size of k indices below n: ceil((k + (n >> l) + 1) / 8) + ceil(k l / 8) bytes; 0 for k = 0."""
-    return _high_bytes(n, k, low_bits) + _low_bytes(k, low_bits) if k else 0
-
-
-@lru_cache(maxsize=65536)
-def best_low_bits(n: int, k: int) -> int:
-    """Return the l with the smallest body; of equal ones the largest, which is the fastest."""
-    return min(reversed(LOW_BITS), key=lambda low_bits: body_bytes(n, k, low_bits))
+    """Exact size of k indices below n: ceil((k + (n >> l) + 1) / 8) and ceil(k b / 8) for every plane of b bits."""
+    rest = low_bits & 7
+    low = (low_bits >> 3) * k
+    for bits in (4, 2, 1):
+        if rest & bits:
+            low += (k * bits + 7) // 8
+    return _high_bytes(n, k, low_bits) + low
 
 
 def encode(indices: NDArray[np.int32], n: int, low_bits: int, out: Bytes) -> None:
@@ -52,14 +55,14 @@ def encode(indices: NDArray[np.int32], n: int, low_bits: int, out: Bytes) -> Non
     positions += np.arange(k, dtype=np.int32)
     bits[positions] = True
     out[:high_bytes] = np.packbits(bits)
-    low = out[high_bytes:]
-    if low_bits >= 16:
-        np.copyto(low.view("<u2"), indices, casting="unsafe")  # keeps the low 16 bits
-    elif low_bits >= 8:
-        np.copyto(low[:k], indices >> (low_bits - 8), casting="unsafe")
-        low = low[k:]
-    if low_bits % 8:
-        nibbles.pack((indices & 15).astype(np.uint8), low)
+    at = high_bytes
+    for width, below in planes(low_bits):
+        size = packing.packed_bytes(k, width)
+        plane = (indices >> below).astype(np.uint8)  # keeps the low byte
+        if width < 8:
+            plane &= (1 << width) - 1
+        packing.pack(plane, width, out[at : at + size])
+        at += size
 
 
 def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
@@ -71,20 +74,21 @@ def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
     if indices[-1] > k + (n >> low_bits):
         raise BadIndices(f"bit {indices[-1]} is set behind the {k + (n >> low_bits) + 1} bits of the high parts")
     indices -= np.arange(k)
-    low = body[high_bytes:]
-    if low_bits >= 16:
-        indices <<= 16
-        indices |= low.view("<u2")
-    elif low_bits >= 8:
-        indices <<= 8
-        indices |= low[:k]
-        low = low[k:]
-    if low_bits % 8:
-        indices <<= 4
-        indices |= nibbles.unpack(low, k)
+    at = high_bytes
+    for width, _ in planes(low_bits):
+        size = packing.packed_bytes(k, width)
+        indices <<= width
+        indices |= packing.unpack(body[at : at + size], width, k)
+        at += size
+    check_increasing(indices, n)
+    return indices
+
+
+def check_increasing(indices: Indices, n: int) -> None:
+    """Raise BadIndices unless indices strictly increase below n."""
+    rising = indices[1:] > indices[:-1]
+    if not rising.all():
+        j = int(np.argmin(rising))
+        raise BadIndices(f"index {indices[j + 1]} follows {indices[j]}, indices must strictly increase")
     if indices[-1] >= n:
         raise BadIndices(f"index {indices[-1]} of a tensor with {n} entries")
-    if not (indices[1:] > indices[:-1]).all():
-        j = int(np.argmin(indices[1:] > indices[:-1]))
-        raise BadIndices(f"index {indices[j + 1]} follows {indices[j]}, indices must strictly increase")
-    return indices

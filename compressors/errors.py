@@ -62,8 +62,18 @@ class UnknownValueCode(FrameError):
 
 
 @final
-class BadLowBits(FrameError):
-    """The width of the low index parts is not one of the allowed ones."""
+class BadIndexCode(FrameError):
+    """No index code has this number, or none belongs here."""
+
+
+@final
+class BadCode(FrameError):
+    """A code that no value has."""
+
+
+@final
+class BadShape(FrameError):
+    """The matrix that the frame announces does not fill the tensor."""
 
 
 @final

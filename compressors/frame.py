@@ -1,7 +1,7 @@
 """The 16 bytes in front of every frame.
 
     offset  0      2        3      4           5         6      7    8      12
-            magic  version  codec  value code  low bits  flags  pad  numel  count     (little endian)
+            magic  version  codec  value code  index  flags  pad  numel  count     (little endian)
 
 `numel` is the tensor's length, `count` the number of entries carried (in dense frames all); flags and pad are 0.
 """
@@ -13,22 +13,18 @@ from typing import NamedTuple, final
 
 from kimad.compressors.errors import (
     BadFlags,
-    BadLowBits,
     BadMagic,
     BadVersion,
-    CountMismatch,
     CountTooLarge,
     FrameTooShort,
     NumelMismatch,
     UnknownCodec,
-    UnknownValueCode,
     WrongLength,
 )
 from kimad.compressors.tensors import Bytes
 
 MAGIC = b"Ki"
 VERSION = 1
-MAX_NUMEL = 2**32 - 1  # numel and count are 32 bits wide
 
 _HEADER = struct.Struct("<2sBBBBBBII")
 HEADER_BYTES = _HEADER.size
@@ -40,14 +36,16 @@ class Header(NamedTuple):
 
     codec: int  # operator, `Compressor.code`
     value_code: int  # `ValueCode.code`; 0 in dense frames
-    low_bits: int  # Elias-Fano width of the low index parts; 0 in dense frames
+    index_code: int  # `index_code`: how indices are written; 0 in dense frames
     numel: int  # entries of the tensor
     entries: int  # entries carried, the frame's `count`
 
 
 def pack(header: Header, out: Bytes) -> None:
     """Write the header to the first 16 bytes of uint8 `out`."""
-    _HEADER.pack_into(out.data, 0, MAGIC, VERSION, header.codec, header.value_code, header.low_bits, 0, 0, *header[3:])
+    _HEADER.pack_into(
+        out.data, 0, MAGIC, VERSION, header.codec, header.value_code, header.index_code, 0, 0, *header[3:]
+    )
 
 
 def codec_of(frame: Bytes) -> int:
@@ -65,38 +63,27 @@ def codec_of(frame: Bytes) -> int:
 def parse(frame: Bytes, codec: int, numel: int) -> Header:
     """Return the header of a frame that operator `codec` adds to a target of `numel` entries.
 
-    Raises a FrameError for the first field that is not allowed. The meaning of value code and low bits is left to the
+    Raises a FrameError for the first field that is not allowed. The meaning of value and index code is left to the
     operator.
     """
     found = codec_of(frame)
     if found != codec:
         raise UnknownCodec(f"frame of operator number {found}, expected {codec}")
-    _, _, _, value_code, low_bits, flags, pad, frame_numel, count = _HEADER.unpack_from(frame.data)
+    _, _, _, value_code, index_code, flags, pad, frame_numel, count = _HEADER.unpack_from(frame.data)
     if flags or pad:
         raise BadFlags(f"reserved header bytes are {flags} and {pad}, both must be 0")
     if frame_numel != numel:
         raise NumelMismatch(f"frame of a tensor with {frame_numel} entries, the target has {numel}")
     if count > numel:
         raise CountTooLarge(f"frame announces {count} entries of a tensor that has {numel}")
-    return Header(codec, value_code, low_bits, frame_numel, count)
+    return Header(codec, value_code, index_code, frame_numel, count)
 
 
-def check_length(frame: Bytes, needed: int) -> None:
-    """Raise FrameTooShort or WrongLength unless the frame has exactly `needed` bytes."""
-    if frame.size < needed:
-        raise FrameTooShort(f"frame of {frame.size} bytes: its header announces {needed}")
-    if frame.size > needed:
-        raise WrongLength(f"frame of {frame.size} bytes: its header announces only {needed}")
-
-
-def parse_dense(frame: Bytes, codec: int, numel: int, body_bytes: int) -> Bytes:
-    """Check a frame that carries every entry in `body_bytes` bytes; return the body. Raises a FrameError."""
-    header = parse(frame, codec, numel)
-    if header.value_code:
-        raise UnknownValueCode(f"value code {header.value_code} in a dense frame, must be 0")
-    if header.low_bits:
-        raise BadLowBits(f"{header.low_bits} low bits in a dense frame, must be 0")
-    if header.entries != numel:
-        raise CountMismatch(f"dense frame with {header.entries} entries of a tensor that has {numel}")
-    check_length(frame, HEADER_BYTES + body_bytes)
-    return frame[HEADER_BYTES:]
+def check_length(body: Bytes, needed: int, header_bytes: int) -> None:
+    """Raise FrameTooShort or WrongLength unless the body has exactly `needed` bytes."""
+    if body.size < needed:
+        raise FrameTooShort(f"frame of {header_bytes + body.size} bytes: its header announces {header_bytes + needed}")
+    if body.size > needed:
+        raise WrongLength(
+            f"frame of {header_bytes + body.size} bytes: its header announces only {header_bytes + needed}"
+        )

@@ -17,10 +17,10 @@ from typing import final
 
 import numpy as np
 
-from kimad.compressors import nibbles
+from kimad.compressors import packing
 from kimad.compressors.errors import NonFiniteError, NonFiniteScale
 from kimad.compressors.scratch import SCRATCH
-from kimad.compressors.tensors import Bytes, Floats
+from kimad.compressors.tensors import TINY, Bytes, Floats
 from kimad.compressors.value_code import ValueCode
 
 BLOCK = 256  # values that share low and span
@@ -59,10 +59,11 @@ class Log4Values(ValueCode):
     name = "log4"
     code = 3
     error = 0.9e-2
+    worst = 0.15  # levels are at most 2^(8/7) apart, and what is far below them is small beside the block's largest
 
     def body_bytes(self, k: int) -> int:
         """4 ceil(k / 256) + ceil(k / 2) bytes."""
-        return 4 * -(-k // BLOCK) + nibbles.packed_bytes(k)
+        return 4 * -(-k // BLOCK) + packing.packed_bytes(k, 4)
 
     def encode(self, values: Floats, body: Bytes) -> None:
         """Write the nearest levels. Raises NonFiniteError."""
@@ -71,6 +72,7 @@ class Log4Values(ValueCode):
         width = min(k, BLOCK)  # a single short block needs no padding
         work = SCRATCH.get("log4", blocks * width, np.float32)
         np.abs(values, out=work[:k])
+        np.maximum(work[:k], TINY, out=work[:k])  # a zero, which only some operators keep, becomes the lowest level
         np.log2(work[:k], out=work[:k])
         work[k:] = work[k - 1]
         rows = work.reshape(blocks, width)
@@ -94,7 +96,7 @@ class Log4Values(ValueCode):
         codes = SCRATCH.get("log4 codes", k, np.uint8)
         np.copyto(codes, work[:k], casting="unsafe")  # truncates, which is floor here
         codes |= np.signbit(values).view(np.uint8) << 3
-        nibbles.pack(codes, body[4 * blocks :])
+        packing.pack(codes, 4, body[4 * blocks :])
 
     def decode(self, body: Bytes, k: int) -> Floats:
         """Return the levels. Raises NonFiniteScale or TrailingBytes."""
@@ -106,7 +108,7 @@ class Log4Values(ValueCode):
                 f"magnitudes of 2^({low.min()}/{UNIT}) to 2^({(low + span).max()}/{UNIT}), spans {span.min()} to "
                 f"{span.max()}; allowed are exponents from {_LOWEST} to {_HIGHEST} and spans from 0 to {MAX_SPAN}"
             )
-        codes = nibbles.unpack(body[4 * blocks :], k)
+        codes = packing.unpack(body[4 * blocks :], 4, k)
         places = _PLACES.take(span, axis=0)
         places += low[:, None]
         levels = _LEVELS.take(places.ravel())

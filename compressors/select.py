@@ -22,14 +22,17 @@ _MIN_SAMPLES, _MAX_SAMPLES = 2048, 16384
 _SAMPLED_KEPT = 48  # aim at so many kept entries in the sample
 
 
-def select(values: Floats, k: int, key: int = 0) -> tuple[NDArray[np.int32], Floats]:
+def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None) -> tuple[NDArray[np.int32], Floats]:
     """Return indices (increasing) and values of the k largest magnitudes of n < 2**31 entries, 1 <= k <= n.
 
-    Fewer if fewer are at least the smallest normal float32. `key` moves the sample, never the result. The arrays may be
-    scratch memory of this thread, good until its next call. Raises NonFiniteError for NaN or infinity that it sees.
+    Fewer if fewer are at least the smallest normal float32. `key` moves the sample, never the result. With `gradient`:
+    values += gradient first, in the same pass. The arrays may be scratch memory of this thread, good until its next
+    call. Raises NonFiniteError for NaN or infinity.
     """
     if values.size > DIRECT:
-        return _select_large(values, k, key)
+        return _select_large(values, k, key, gradient)
+    if gradient is not None:
+        np.add(values, gradient, out=values)
     magnitude = np.abs(values)
     if not isfinite(magnitude.max()):
         raise NonFiniteError(f"topk: NaN or infinity among {values.size} values")
@@ -75,11 +78,12 @@ def coprime_stride(least: int) -> int:
     return stride
 
 
-def _select_large(values: Floats, k: int, key: int) -> tuple[NDArray[np.int32], Floats]:
+def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[NDArray[np.int32], Floats]:
     n = values.size
     samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
     stride = coprime_stride(n // samples)
-    sample = np.abs(values[key % stride :: stride])
+    sample = values[key % stride :: stride]
+    sample = np.abs(sample if gradient is None else sample + gradient[key % stride :: stride])
     expected = k * sample.size / n
     first = int(expected + 2 * sqrt(expected) + 1)  # two sigma more: a second pass is rare
     for rank in (first, 2 * first, n):
@@ -87,8 +91,11 @@ def _select_large(values: Floats, k: int, key: int) -> tuple[NDArray[np.int32], 
         if rank < sample.size:
             threshold = max(TINY, np.partition(sample, sample.size - rank)[sample.size - rank])
         if not isfinite(threshold):
+            if gradient is not None:  # as after every other error: the residual holds the gradient
+                np.add(values, gradient, out=values)
             raise NonFiniteError(f"topk: NaN or infinity among {n} values")
-        indices, kept = _scan(values, k, threshold)
+        indices, kept = _scan(values, k, threshold, gradient)
+        gradient = None  # it is added now
         if kept.size >= k or threshold <= TINY:
             break
     if kept.size > k:
@@ -109,7 +116,7 @@ def _places(mask: NDArray[np.bool_]) -> Indices:
     return places
 
 
-def _scan(values: Floats, k: int, threshold: np.float32) -> tuple[NDArray[np.int32], Floats]:
+def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None) -> tuple[NDArray[np.int32], Floats]:
     """Return all entries that reach the threshold, or, where they are many, at least the k largest of them."""
     n = values.size
     limit = k + max(k // 2, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
@@ -121,14 +128,19 @@ def _scan(values: Floats, k: int, threshold: np.float32) -> tuple[NDArray[np.int
     for start in range(0, n, _CHUNK):
         part = values[start : start + _CHUNK]
         size = part.size
+        if gradient is not None:
+            np.add(part, gradient[start : start + size], out=part)
         np.abs(part, out=magnitude[:size])
-        np.greater_equal(magnitude[:size], threshold, out=mask[:size])
+        np.less(magnitude[:size], threshold, out=mask[:size])
+        np.logical_not(mask[:size], out=mask[:size])  # not below, and so NaN comes through, to be seen
         padded = (size + 7) // 8 * 8
         mask[size:padded] = False
         hits = _places(mask[:padded])
         end = count + hits.size
         part.take(hits, out=kept[count:end], mode="clip")  # clip: with the default mode, numpy buffers `out`
         np.add(hits, start, out=indices[count:end], casting="unsafe")
+        if not np.isfinite(kept[count:end]).all():
+            raise NonFiniteError(f"topk: NaN or infinity among {n} values")
         count = end
         if count > limit and start + size < n:
             largest = np.abs(kept[:count])

@@ -1,7 +1,7 @@
 """Coding of one bucket: residual, frames, and the sum of everybody's frames.
 
     residual += gradient;  frame = encode(residual);  residual -= decode(frame)
-    gradient = sum over ranks, in rank order, of decode(frame) / N
+    gradient = sum over ranks, in rank order, of decode(frame) / N        (times `damping`, on both sides, if below 1)
 
 A bucket whose plan is float32 throughout stays as DDP made it, one whose plan is bfloat16 throughout becomes one
 bfloat16 tensor: both travel by all-reduce. All other buckets travel as frames, one a layer.
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimad.compressors import Option, decode, encode, wire_bytes
+from kimad.compressors import Option, damping, decode, wire_bytes
 from kimad.cost import start_s
 from kimad.curves import kept_energy
 from kimad.errors import ExchangeError
-from kimad.layout import Slot
+from kimad.layout import Slot, digest
 from kimad.memory import Memory
 from kimad.plan import BFLOAT16, BUCKET_HEADER_BYTES, Plan
 from kimad.residual import Residual
@@ -60,9 +60,10 @@ class Sending:
 class Coder:
     """Encodes and decodes buckets. `encode` and `decode` may run in different threads, for different buckets."""
 
-    def __init__(self, residual: Residual, world_size: int) -> None:
+    def __init__(self, residual: Residual, world_size: int, rank: int) -> None:
         self._residual = residual
         self._world_size = world_size
+        self._rank = rank
         self._memory = Memory()
         self.encoding = self.decoding = ""  # what is being worked on, for error messages
 
@@ -151,19 +152,20 @@ class Coder:
         began_s = time.monotonic()
         name, shape = slot.layer.name, slot.layer.shape
         self.encoding = f"layer {name}"
-        owed = self._residual.add(name, bucket.buffer[slot.start : slot.stop])
         reading_s = 0.0
-        if read_curves:
+
+        def read(owed: Tensor) -> None:
+            nonlocal reading_s
             reading_s = -time.monotonic()
             log.energy[name] = kept_energy(owed, bucket.step)
             reading_s += time.monotonic()
-        used = encode(owed, option, out, shape=shape, key=bucket.step)
-        frame = out[:used]
-        if used:
-            self._residual.sent(name, frame)
-        expected_s = start_s(option, slot.layer.numel)
-        log.encoded(option.operator, expected_s, time.monotonic() - began_s - reading_s)
-        return frame
+
+        gradient = bucket.buffer[slot.start : slot.stop]
+        look = read if read_curves else None
+        key = digest([bucket.step, self._rank, name])  # ranks round at random by themselves: their errors average out
+        used = self._residual.encode(name, gradient, option, out, shape=shape, key=key, look=look)
+        log.encoded(option.operator, start_s(option, slot.layer.numel), time.monotonic() - began_s - reading_s)
+        return out[:used]
 
     def _decode_layer(
         self, bucket: Bucket, slot: Slot, option: Option, frames: Sequence[Tensor], at: int, log: StepLog
@@ -173,9 +175,10 @@ class Coder:
         if end > at:
             began_s = time.monotonic()
             target = bucket.buffer[slot.start : slot.stop]
+            scale = damping(slot.layer.shape, option) / self._world_size
             for rank, frame in enumerate(frames):
                 self.decoding = f"layer {slot.layer.name}, frame of rank {rank}"
-                decode(frame[at:end], target, scale=1.0 / self._world_size)
+                decode(frame[at:end], target, scale=scale)
             log.decoded(option.operator, time.monotonic() - began_s)
         return end
 

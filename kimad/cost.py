@@ -13,6 +13,7 @@ START = {
     "float32": (2e-5, 3e-9, 0.0),
     "bfloat16": (3e-5, 3e-9, 0.0),
     "int8": (5e-5, 4e-9, 0.0),
+    "int4": (5e-5, 5e-9, 0.0),
     "topk": (1.5e-4, 1.5e-9, 4e-8),
 }
 CALL_S, ENTRY_S, KEPT_S = 1e-4, 4e-9, 4e-8  # an operator without a line above

@@ -54,7 +54,7 @@ class Loop:
         self.failure: KimadError | None = None
         self.board = FailureBoard(store, group.rank(), group.size())
         self.plan = first_plan(config, layers, self.world_size)
-        self._coder = Coder(self.residual, self.world_size)
+        self._coder = Coder(self.residual, self.world_size, self.rank)
         self._exchange = Exchange(group, config.piece_bytes)
         self._agreement = Agreement(group)
         self._agreement.check_layers(self._layers)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kimad.compressors import ALL_COMPRESSORS
+from kimad.compressors import ALL_COMPRESSORS, Compressor
 from kimad.errors import ConfigError
 from kimad.objective import ErrorBound, Fixed, Objective, Off, Overlap, Progress, StepTime
 
-OPERATOR_ALIASES = {"dense": "float32", "fp32": "float32", "bf16": "bfloat16", "top-k": "topk"}
+OPERATOR_ALIASES = {
+    "dense": "float32",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "top-k": "topk",
+    "random-k": "randomk",
+    "powersgd": "lowrank",
+    "terngrad": "ternary",
+}
 OBJECTIVE_ALIASES = {
     "ddp": "off",
     "none": "off",
@@ -18,7 +27,6 @@ OBJECTIVE_ALIASES = {
     "int8": "fixed:int8",
 }
 FORMS = "progress | step-time:SECONDS | overlap:SLACK | error-bound:EPS | fixed:OPTION | off"
-DEFAULT_VALUES = "log4"  # the value code of a sparse option that names none
 
 
 def _number(text: str, given: str) -> float:
@@ -33,18 +41,39 @@ def _fixed(rest: list[str], given: str) -> Fixed:
     name = OPERATOR_ALIASES.get(rest[0], rest[0]) if rest else ""
     if name not in by_name:
         raise ConfigError(f"objective {given!r}: unknown option {name!r}; allowed: {', '.join(by_name)}")
-    if not by_name[name].sparse:
-        if len(rest) > 1:
-            raise ConfigError(f"objective {given!r}: {name} takes no parameter")
-        return Fixed(name)
-    codes = by_name[name].value_codes
-    values = rest[2] if len(rest) > 2 else DEFAULT_VALUES
-    if len(rest) not in (2, 3) or values not in codes:
-        raise ConfigError(
-            f"objective {given!r}: write fixed:{name}:DENSITY or fixed:{name}:DENSITY:VALUES with VALUES one of "
-            f"{', '.join(codes)}"
-        )
-    return Fixed(name, _number(rest[1], given), values)
+    operator, form = by_name[name], option_form(by_name[name])
+    fields = form.split(":")[1:]
+    parameters = rest[1:]
+    values = operator.value_codes[0]
+    if fields and fields[-1] == "VALUES":
+        fields.pop()
+        if len(parameters) == len(fields) + 1:
+            values = parameters.pop()
+    if len(parameters) != len(fields):
+        codes = f" with VALUES one of {', '.join(operator.value_codes)}, or without" if "VALUES" in form else ""
+        raise ConfigError(f"objective {given!r}: write fixed:{form}{codes}")
+    if values not in operator.value_codes:
+        raise ConfigError(f"objective {given!r}: VALUES is one of {', '.join(operator.value_codes)}")
+    numbers = {field: _number(text, given) for field, text in zip(fields, parameters, strict=True)}
+    count = numbers.get("LEVELS", numbers.get("RANK", 0.0))
+    if not count.is_integer():
+        raise ConfigError(f"objective {given!r}: {operator.counts} is a whole number; write fixed:{form}")
+    try:
+        return Fixed(name, numbers.get("DENSITY", 1.0), values, int(count), numbers.get("TAU", 0.0))
+    except ConfigError as error:
+        raise ConfigError(f"objective {given!r}: {error}") from None
+
+
+def option_form(operator: Compressor) -> str:
+    """How an option of this operator is typed; VALUES, its value code, may be left out."""
+    fields = [operator.name]
+    if operator.name == "threshold":
+        fields.append("TAU")
+    if operator.counts:
+        fields.append({"entries": "DENSITY", "levels": "LEVELS", "rank": "RANK"}[operator.counts])
+    if operator.value_codes != ("",):
+        fields.append("VALUES")
+    return ":".join(fields)
 
 
 def parse_objective(text: str) -> Objective:

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import ALL_COMPRESSORS
+from kimad.compressors import ALL_COMPRESSORS, Option, OptionError
 from kimad.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -164,7 +164,9 @@ class Fixed(Objective):
 
     operator: str  # name of a compressor
     density: float = 1.0  # kept share of a layer's entries; sparse operators alone
-    values: str = ""  # code of the kept values; sparse operators alone
+    values: str = ""  # code of the kept values; operators that have some alone
+    count: int = 0  # levels of qsgd, rank of lowrank
+    threshold: float = 0.0  # smallest kept magnitude; threshold alone
     adaptive = False
 
     def __post_init__(self) -> None:
@@ -175,11 +177,16 @@ class Fixed(Objective):
         if found is None:
             known = ", ".join(c.name for c in ALL_COMPRESSORS)
             raise ConfigError(f"Fixed operator is {self.operator!r}; allowed: {known}")
-        if self.values not in found.value_codes:
-            known = ", ".join(map(repr, found.value_codes))
-            raise ConfigError(f"Fixed values is {self.values!r}; allowed for {found.name}: {known}")
         if not found.sparse and self.density != 1:
             raise ConfigError(f"Fixed density is {self.density!r}; {found.name} takes none")
+        if found.sparse and self.count:
+            raise ConfigError(f"Fixed count is {self.count!r}; {found.name} takes a density")
+        if found.name == "threshold" and not self.threshold > 0:
+            raise ConfigError(f"Fixed threshold is {self.threshold!r}; it must be above 0")
+        try:
+            found.body_bytes((2, 2), Option(found.name, 1 if found.sparse else self.count, self.values, self.threshold))
+        except OptionError as error:
+            raise ConfigError(f"Fixed: {error}") from None
 
     def pick(self, points: Points) -> int:
         return 0
@@ -188,7 +195,14 @@ class Fixed(Objective):
         return None
 
     def __str__(self) -> str:
-        return f"fixed:{self.operator}" + (f":{_text(self.density)}:{self.values}" if self.values else "")
+        parts = [f"fixed:{self.operator}"]
+        if self.threshold:
+            parts.append(_text(self.threshold))
+        if self.count:
+            parts.append(str(self.count))
+        elif self.values:
+            parts.append(_text(self.density))
+        return ":".join([*parts, self.values] if self.values else parts)
 
 
 @final

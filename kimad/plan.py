@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from kimad.compressors import FrameError, Option, compressor, compressor_by_code, wire_bytes
+from kimad.compressors import FrameError, Option, OptionError, compressor, compressor_by_code, wire_bytes
 from kimad.errors import AgreementError
 from kimad.layout import Layer, Slot, digest
 from kimad.objective import Fixed
@@ -17,7 +17,7 @@ BFLOAT16 = Option("bfloat16")
 DROP = Option("drop")
 
 HEAD = struct.Struct("<qI")  # step, number of layers
-ENTRY = struct.Struct("<BBI")  # operator, value code, k
+ENTRY = struct.Struct("<BBIf")  # operator, value code, k, threshold
 EXCHANGES = ("all-gather", "ring", "sharded")  # ways to give everybody the frames of all; the runtime has the first
 BUCKET_HEADER_BYTES = 16  # what the frames of one bucket have in front of them
 
@@ -56,11 +56,11 @@ class Plan:
         return [digest([name, option]) for name, option in self.options.items()]
 
     def to_message(self) -> bytes:
-        """Fixed-size form: 12 bytes, and 6 a layer."""
+        """Fixed-size form: 12 bytes, and 10 a layer."""
         parts = [HEAD.pack(self.step, len(self.options))]
         for option in self.options.values():
             op = compressor(option.operator)
-            parts.append(ENTRY.pack(op.code, op.value_codes.index(option.values), option.k))
+            parts.append(ENTRY.pack(op.code, op.value_codes.index(option.values), option.k, option.threshold))
         return b"".join(parts)
 
     @staticmethod
@@ -77,14 +77,15 @@ class Plan:
                 f"the plan received has {count} layers in {len(message)} bytes; this rank's model has {len(layers)}"
             )
         options = {}
-        for layer, (code, values, k) in zip(layers, ENTRY.iter_unpack(message[HEAD.size :]), strict=True):
+        for layer, (code, values, k, threshold) in zip(layers, ENTRY.iter_unpack(message[HEAD.size :]), strict=True):
             try:
                 op = compressor_by_code(code)
-            except FrameError as error:
+                names = dict(enumerate(op.value_codes))
+                option = Option(op.name, k, names.get(values, f"number {values}"), threshold)
+                op.wire_bytes(layer.shape, option)
+            except (FrameError, OptionError) as error:
                 raise AgreementError(f"the plan received for layer {layer.name} is not possible: {error}") from None
-            if values >= len(op.value_codes) or k > (layer.numel if op.sparse else 0):
-                raise AgreementError(f"the plan received for layer {layer.name} is not possible: {op.name}, k = {k}")
-            options[layer.name] = Option(op.name, k, op.value_codes[values])
+            options[layer.name] = option
         return Plan(step, options)
 
 
@@ -96,17 +97,13 @@ def all_reduce_bytes(buffer_bytes: int, world_size: int) -> int:
 def fixed_plan(layers: Iterable[Layer], fixed: Fixed, step: int = 0) -> Plan:
     """The plan of a pinned option: density d keeps ceil(d n) entries of every layer."""
     sparse = compressor(fixed.operator).sparse
-    return Plan(
-        step,
-        {
-            layer.name: FLOAT32
-            if layer.plain
-            else Option(fixed.operator, _kept(layer, fixed.density), fixed.values)
-            if sparse
-            else Option(fixed.operator)
-            for layer in layers
-        },
-    )
+    threshold = struct.unpack("<f", struct.pack("<f", fixed.threshold))[0]  # as it travels
+
+    def option(layer: Layer) -> Option:
+        k = _kept(layer, fixed.density) if sparse else fixed.count
+        return FLOAT32 if layer.plain else Option(fixed.operator, k, fixed.values, threshold)
+
+    return Plan(step, {layer.name: option(layer) for layer in layers})
 
 
 def _kept(layer: Layer, density: float) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
-from kimad.compressors import wire_bytes
+from kimad.compressors import compressor, wire_bytes
 from kimad.layout import Layer
 from kimad.plan import Plan
 
@@ -17,7 +17,7 @@ class LayerRecord:
     """How one layer went."""
 
     name: str
-    codec: str  # operator, and value code if it has one; the type of a layer that is never compressed
+    codec: str  # operator, with value code, levels or rank; the type of a layer that is never compressed
     density: float  # kept share of the entries, 1 for dense operators, 0 for dropped layers
     frame_bytes: int = 0  # one copy of its compressed gradient; that of a layer never compressed counts whole
 
@@ -75,12 +75,14 @@ def layer_records(layers: list[Layer], plan: Plan) -> tuple[LayerRecord, ...]:
     out = []
     for layer in layers:
         option = plan.options[layer.name]
+        operator = compressor(option.operator)
+        codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0
         if layer.plain:
-            codec, density = layer.dtype, 1.0
-        elif option.values:
+            codec = layer.dtype
+        elif operator.sparse:
             codec, density = f"{option.operator}:{option.values}", option.k / max(1, layer.numel)
-        else:
-            codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0
+        elif operator.counts:
+            codec = str(option)
         frame_bytes = layer.nbytes if layer.plain else wire_bytes(layer.shape, option)
         out.append(LayerRecord(layer.name, codec, density, frame_bytes))
     return tuple(out)

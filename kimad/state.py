@@ -171,9 +171,11 @@ class State:
         The residual is this rank's own; with distributed checkpoints give it a key with the rank in it.
         """
         if self._loop is None:
-            return {"version": 1, "residual": dict((self._pending or {}).get("residual", {}))}
+            pending = self._pending or {}
+            return {"version": 1, **{key: dict(pending.get(key, {})) for key in ("residual", "warm_frames")}}
         self._loop.drain()
-        return {"version": 1, "residual": self._loop.residual.state_dict()}
+        residual = self._loop.residual
+        return {"version": 1, "residual": residual.state_dict(), "warm_frames": residual.warm_frames()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over a state_dict; before or after the State is bound to its model. Raises ConfigError."""
@@ -194,7 +196,7 @@ class State:
                 )
             if not bool(torch.isfinite(tensor).all()):
                 raise ConfigError(f"the saved residual of {name} is not finite; take another checkpoint")
-        self.loop.residual.load_state_dict(dict(saved["residual"]))
+        self.loop.residual.load_state_dict(dict(saved["residual"]), dict(saved.get("warm_frames", {})))
 
     def close(self) -> None:
         """Finish what is running, join the threads, close the group. May be called again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from kimad.launch.codecs import command as codecs
 from kimad.launch.profile import command as profile
 
 
@@ -13,3 +14,4 @@ def command() -> None:
 
 
 command.add_command(profile)
+command.add_command(codecs)

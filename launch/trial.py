@@ -37,7 +37,7 @@ class Trial:
         self._plan = fixed_plan(layers, objective)
         self._ranks = ranks
         self._residual = Residual()
-        self._coder = Coder(self._residual, ranks)
+        self._coder = Coder(self._residual, ranks, 0)
         self._scratch: dict[int, Tensor] = {}  # by bucket; memory that is new each time would be most of the seconds
         self._factors: list[float] = []
 

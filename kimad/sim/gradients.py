@@ -64,9 +64,9 @@ class Owed:
         for i, layer in enumerate(self._layers):
             option = plan.options[layer.name]
             if layer.plain or option.operator != "drop":
-                whole = layer.plain or not option.k
+                whole = layer.plain or not compressor(option.operator).sparse
                 keep[i] = self._count[i] if whole else round(option.k / layer.numel * self._count[i])
-                lost[i] = 0.0 if layer.plain else _lost_share(option.operator, option.values)
+                lost[i] = 0.0 if layer.plain else _lost_share(option.operator, option.values, option.k)
         owed = self._owed
         before = owed.astype(np.float64) ** 2
         sent = np.ones(owed.shape, bool)
@@ -103,9 +103,18 @@ def _steady_and_noise(snapshots: Samples) -> tuple[Samples, Samples]:
     return mean * shrink[:, None].astype(np.float32), noise * grow[:, None].astype(np.float32)
 
 
+def modelled(plan: Plan) -> bool:
+    """Whether a sample tells what a plan keeps: of top-k, and of operators that send every entry with a small error."""
+    operators = [compressor(option.operator) for option in plan.options.values()]
+    known = [c.name in ("drop", "topk") or c.counts in ("", "levels") for c in operators]
+    return all(known) and all(_lost_share(o.operator, o.values, o.k) < 1 or o.operator == "drop"
+                              for o in plan.options.values())  # fmt: skip
+
+
 @cache
-def _lost_share(operator: str, values: str) -> float:
-    """Share of the energy of what is sent that its value code leaves behind: the error of sending everything."""
+def _lost_share(operator: str, values: str, k: int) -> float:
+    """Share of the energy of what is sent that its code leaves behind: the error of sending everything."""
     flat = Curve(1 << 16, DENSITIES)
-    error = compressor(operator).errors(np.array([1 << 16]), values, flat)
+    counted = 1 << 16 if compressor(operator).sparse else k
+    error = compressor(operator).errors(np.array([counted]), values, flat)
     return float(min(1.0, max(0.0, error[0])))

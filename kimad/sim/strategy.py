@@ -18,6 +18,7 @@ from kimad.naming import parse_objective
 from kimad.objective import Off
 from kimad.plan import BFLOAT16, FLOAT32, Plan, all_reduce_bytes, frame_copies
 from kimad.sim.errors import SimulationError
+from kimad.sim.gradients import modelled
 from kimad.sim.step import Load
 from kimad.statistics import OPERATORS
 from kimad.timeline import ENCODE_SHARE
@@ -98,7 +99,7 @@ class Fixed(Strategy):
     """The same plan in every step: plain DDP, or one option for every layer."""
 
     def __init__(self, site: Site, plan: Plan) -> None:
-        self.plan = plan
+        self.plan = plan if modelled(plan) else None
         self._loads = site.loads(plan, [pack(bucket) for bucket in site.buckets])
 
     def loads(self) -> list[Load]:

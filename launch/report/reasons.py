@@ -110,7 +110,9 @@ def codec_words(codec: str, density: float) -> str:
     operator, _, values = codec.partition(":")
     if operator == "drop":
         return "dropped"
-    name = {"topk": "top-k", "randk": "rand-k"}.get(operator, operator)
+    if operator in ("qsgd", "lowrank"):  # levels or rank behind the name
+        return codec.replace(":", " ")
+    name = {"topk": "top-k", "randomk": "random-k", "blocktopk": "block top-k"}.get(operator, operator)
     text = f"{name} {percent(density)}" if values or density < 1 else name
     return f"{text} ({values})" if values else text
 

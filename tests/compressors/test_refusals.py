@@ -1,4 +1,4 @@
-"""What is refused, by name, before anything is written."""
+"""Options, tensors and names that are refused, each with what is allowed; frames are in `test_attacks`."""
 
 from __future__ import annotations
 
@@ -6,184 +6,188 @@ import importlib
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from kimad.compressors import ALL_COMPRESSORS, Option, OptionError, TensorError, compressor, decode, encode, wire_bytes
-from kimad.compressors import errors as err
-from kimad.compressors.topk import ALL_VALUE_CODES
-from tests.compressors.cases import frame_of, sample
+from kimad.compressors import (
+    ALL_COMPRESSORS,
+    ALL_VALUE_CODES,
+    Compressor,
+    Option,
+    OptionError,
+    TensorError,
+    compressor,
+    compressor_by_code,
+    decode,
+    encode,
+    encode_owed,
+    wire_bytes,
+)
+from kimad.compressors.errors import UnknownCodec
+from tests.compressors.cases import EACH_OPERATOR, any_option, frame_of, sample
 
 N = 600
 VALUES = sample("normal", N, 0)
-FRAMES = {
-    "topk": frame_of(VALUES, Option("topk", 59, "log4")),
-    "topk8": frame_of(VALUES, Option("topk", 59, "int8")),
-    "topk32": frame_of(VALUES, Option("topk", 59, "float32")),
-    "int8": frame_of(VALUES, Option("int8")),
-    "bfloat16": frame_of(VALUES, Option("bfloat16")),
-    "float32": frame_of(VALUES, Option("float32")),
-}
-INDEX_END = 16 + (59 + (N >> 4) + 8) // 8 + 30  # 59 indices below 600 take 4 low bits
-
-
-def changed(name: str, at: int, *new: int) -> Tensor:
-    frame = FRAMES[name].clone()
-    frame[at : at + len(new)] = torch.tensor(new, dtype=torch.uint8)
-    return frame
-
-
-def floats(*values: float) -> list[int]:
-    return list(np.array(values, "<f4").tobytes())
-
-
-REFUSED = [
-    (err.FrameTooShort, FRAMES["topk"][:15], "header needs 16"),
-    (err.FrameTooShort, FRAMES["topk"][:-1], "59 entries need"),
-    (err.FrameTooShort, FRAMES["int8"][:-1], "announces"),
-    (err.WrongLength, torch.cat([FRAMES["float32"], torch.zeros(1, dtype=torch.uint8)]), "only"),
-    (err.TrailingBytes, torch.cat([FRAMES["topk"], torch.ones(1, dtype=torch.uint8)]), "not all zero"),
-    (err.TrailingBytes, changed("topk", len(FRAMES["topk"]) - 1, 0xF0), "must be 0"),
-    (err.BadMagic, changed("topk", 0, 0), "expected b'Ki'"),
-    (err.BadVersion, changed("topk", 2, 9), "version 9"),
-    (err.UnknownCodec, changed("topk", 3, 200), "number 200"),
-    (err.WrongLength, changed("topk", 3, 0), "announces only 0"),
-    (err.UnknownValueCode, changed("topk", 4, 77), "77"),
-    (err.UnknownValueCode, changed("int8", 4, 1), "must be 0"),
-    (err.BadLowBits, changed("topk", 5, 5), "5 low bits"),
-    (err.BadLowBits, changed("bfloat16", 5, 4), "must be 0"),
-    (err.BadFlags, changed("topk", 6, 1), "must be 0"),
-    (err.BadFlags, changed("topk", 7, 1), "must be 0"),
-    (err.NumelMismatch, changed("topk", 8, 0), "the target has 600"),
-    (err.CountTooLarge, changed("topk", 12, 255, 255, 255, 255), "4294967295"),
-    (err.CountMismatch, changed("int8", 12, 1, 0, 0, 0), "has 600"),
-    (err.BadIndices, changed("topk", 16, 255, 255), "bits are set"),
-    (err.NonFiniteScale, changed("topk", INDEX_END, 0, 128), "exponents from"),
-    (err.NonFiniteScale, changed("topk", INDEX_END, 255, 127), "exponents from"),
-    (err.NonFiniteScale, changed("topk", INDEX_END + 2, 255, 127), "spans from"),
-    (err.NonFiniteScale, changed("topk", INDEX_END + 2, 255, 255), "spans from"),
-    (err.NonFiniteScale, changed("topk8", INDEX_END, *floats(float("nan"))), "scale nan"),
-    (err.NonFiniteScale, changed("int8", 20, *floats(float("inf"))), "block 1"),
-    (err.NonFiniteScale, changed("int8", 20, *floats(-1)), "scale -1"),
-    (err.NonFiniteScale, changed("int8", 20, *floats(3e38)), "scale 3"),
-    (err.NonFiniteValues, changed("topk32", INDEX_END + 8, *floats(float("inf"))), "59 values"),
-    (err.NonFiniteValues, changed("float32", 16 + 4 * 599, *floats(float("nan"))), "600 values"),
-    (err.NonFiniteValues, changed("bfloat16", 16 + 2 * 599, 0x80, 0xFF), "600 values"),
-]
-
-
-@pytest.mark.parametrize(("error", "frame", "says"), REFUSED, ids=[f"{e.__name__}-{s}" for e, _, s in REFUSED])
-def test_damaged_frames(error: type[err.FrameError], frame: Tensor, says: str) -> None:
-    out = VALUES.clone()
-    with pytest.raises(error, match=says):
-        decode(frame, out)
-    assert torch.equal(out, VALUES)
-
-
-def test_every_frame_error_is_tested() -> None:
-    classes = {c for c in vars(err).values() if isinstance(c, type) and issubclass(c, err.FrameError)}
-    assert classes - {err.FrameError} == {error for error, _, _ in REFUSED}
-
-
-def indices_frame(bits: list[int], low: list[int]) -> Tensor:
-    """A top-k frame over 600 entries with l = 8, float32 values, and these high bits and low bytes."""
-    high = np.zeros(8 * ((len(low) + 2 + 8) // 8), np.uint8)
-    high[bits] = 1
-    head = [*b"Ki", 1, compressor("topk").code, 1, 8, 0, 0, 600 % 256, 600 // 256, 0, 0, len(low), 0, 0, 0]
-    body = [*np.packbits(high).tolist(), *low, *floats(*[1.0] * len(low))]
-    return torch.tensor(head + body, dtype=torch.uint8)
-
-
-@pytest.mark.parametrize(
-    ("bits", "low", "says"),
-    [
-        ([0, 1], [7, 7], "7 follows 7"),
-        ([0, 1], [9, 3], "3 follows 9"),
-        ([0, 3], [9, 255], "index 767"),
-        ([0, 5], [9, 3], "bit 5 is set behind"),
-        ([0], [9, 3], "1 bits are set in the high parts of 2"),
-    ],
-)
-def test_bad_indices(bits: list[int], low: list[int], says: str) -> None:
-    out = torch.zeros(600)
-    with pytest.raises(err.BadIndices, match=says):
-        decode(indices_frame(bits, low), out)
-    assert not out.any()
-
-
-def test_good_indices_by_hand() -> None:
-    out = torch.zeros(600)
-    decode(indices_frame([0, 3], [9, 87]), out, 2.0)
-    assert torch.nonzero(out).flatten().tolist() == [9, 599]
-    assert out.sum().item() == 4.0
+ROOM = torch.empty(9999, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (Option("nope"), "unknown operator 'nope', known are drop"),
-        (Option("topk", 601, "log4"), "k is 601, must be from 0 to the tensor's 600"),
-        (Option("topk", -1, "log4"), "k is -1"),
-        (Option("topk", 5, "fp4"), "unknown value code 'fp4'"),
+        (Option("nope"), "unknown operator 'nope', known are drop, topk"),
+        (Option("topk", 601, "log4"), "k is 601, must be from 0 to the tensor's 600 entries"),
+        (Option("topk", -1, "log4"), "k is -1, must be from 0"),
+        (Option("topk", 5, "fp4"), "unknown value code 'fp4' for topk, known are 'log4', 'int8'"),
         (Option("topk", 5), "unknown value code ''"),
-        (Option("topk", 0.5, "log4"), "must be an integer"),  # type: ignore[arg-type]
-        (Option("int8", 5), "neither k nor values"),
-        (Option("drop", 0, "log4"), "neither k nor values"),
+        (Option("topk", 0.5, "log4"), "k is 0.5, must be an integer"),  # type: ignore[arg-type]
+        (Option("topk", 5.0, "log4"), "k is 5.0, must be an integer"),  # type: ignore[arg-type]
+        (Option("topk", 5, "log4", 0.5), "topk takes no threshold, got 0.5"),
+        (Option("randomk", 601, "int8"), "k is 601, must be from 0"),
+        (Option("blocktopk", 601, "int8"), "k is 601, must be from 0"),
+        (Option("threshold", 601, "int8"), "k is 601, must be from 0"),
+        (Option("threshold", 5, "int8", -0.5), "threshold is -0.5, must be 0 or above, and finite"),
+        (Option("threshold", 5, "int8", float("nan")), "threshold is nan, must be 0 or above"),
+        (Option("threshold", 5, "int8", float("inf")), "threshold is inf, must be 0 or above"),
+        (Option("threshold", 5, "int8", 1e39), "threshold is 1e\\+39, must be 0 or above, and finite"),
+        (Option("qsgd", 0), "qsgd with 0 levels, must be from 1 to 127"),
+        (Option("qsgd", 128), "qsgd with 128 levels, must be from 1 to 127"),
+        (Option("qsgd", -3), "qsgd with -3 levels"),
+        (Option("qsgd", 4.0), "k is 4.0, must be an integer"),  # type: ignore[arg-type]
+        (Option("qsgd", 4, "log4"), "unknown value code 'log4' for qsgd, known are ''"),
+        (Option("lowrank", 0, "float32"), "rank is 0, must be from 1 to 1024"),
+        (Option("lowrank", 1025, "float32"), "rank is 1025, must be from 1 to 1024"),
+        (Option("lowrank", 2, "int8"), "unknown value code 'int8' for lowrank, known are 'float32', 'bfloat16'"),
+        (Option("int8", 5), "int8 takes no k, got k=5"),
+        (Option("int8", 0, "log4"), "unknown value code 'log4' for int8, known are ''"),
+        (Option("sign", 0, "sign"), "unknown value code 'sign' for sign"),
+        (Option("float32", 0, "", 1.0), "float32 takes no threshold, got 1.0"),
+        (Option("float32", 0, "", float("nan")), "float32 takes no threshold, got nan"),
+        (Option("drop", 0, "log4"), "unknown value code 'log4' for drop"),
+        (Option("drop", 1), "drop takes no k, got k=1"),
     ],
+    ids=str,
 )
 def test_impossible_options(option: Option, says: str) -> None:
     with pytest.raises(OptionError, match=says):
         wire_bytes((N,), option)
     with pytest.raises(OptionError, match=says):
-        encode(VALUES, option, torch.empty(9999, dtype=torch.uint8))
+        encode(VALUES, option, ROOM)
+    residual = VALUES.clone()
+    with pytest.raises(OptionError, match=says):
+        encode_owed(residual, VALUES, option, ROOM)
+    assert torch.equal(residual, VALUES)
 
 
-def test_tensors_that_are_too_long() -> None:
-    with pytest.raises(OptionError, match="2147483647"):
-        wire_bytes((2**31,), Option("topk", 1, "log4"))
-    assert wire_bytes((2**31 - 1,), Option("topk", 1, "log4")) < 10**5
+@EACH_OPERATOR
+def test_parameters_of_others_are_refused(operator: Compressor) -> None:
+    good = any_option(operator, N)
+    wrong = [Option(good.operator, good.k, "fp4"), Option(good.operator, -1, good.values)]
+    if not operator.counts:
+        wrong.append(Option(good.operator, 1, good.values))
+    if operator.name != "threshold":
+        wrong.append(Option(good.operator, good.k, good.values, 0.25))
+    wrong.append(Option(good.operator, float(good.k), good.values))  # type: ignore[arg-type]
+    wire_bytes((N,), good)
+    for option in wrong:
+        with pytest.raises(OptionError):
+            operator.wire_bytes((N,), option)
+    other = next(o for o in ALL_COMPRESSORS if o is not operator)
+    with pytest.raises(OptionError, match=f"was given to operator '{other.name}'"):
+        other.wire_bytes((N,), good)
+
+
+@EACH_OPERATOR
+def test_tensors_that_are_too_long(operator: Compressor) -> None:
+    option = Option(operator.name, 1 if operator.counts else 0, operator.value_codes[0])
     with pytest.raises(OptionError, match="4294967295"):
-        wire_bytes((2**20, 2**12), Option("float32"))
+        wire_bytes((2**20, 2**12), option)
+    if operator.sparse:
+        with pytest.raises(OptionError, match="2147483647"):
+            wire_bytes((2**31,), option)
+        assert wire_bytes((2**31 - 1,), option) < 10**5
+    else:
+        assert wire_bytes((2**31,), option) < 2**34
 
 
+@EACH_OPERATOR
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (VALUES.double(), "torch.float64"),
+        (VALUES.double(), "float64 tensor of shape \\(600,\\) on cpu, must be a flat contiguous torch.float32"),
+        (VALUES.half(), "torch.float16"),
+        (VALUES.bfloat16(), "torch.bfloat16"),
+        (VALUES.int(), "torch.int32"),
         (VALUES.reshape(20, 30), r"shape \(20, 30\)"),
         (VALUES[::2], "non-contiguous"),
         (VALUES.to("meta"), "on meta"),
-        (VALUES.numpy(), "ndarray"),
+        (VALUES.numpy(), "ndarray, must be a torch.Tensor"),
     ],
+    ids=["float64", "float16", "bfloat16", "int32", "matrix", "strided", "meta", "numpy"],
 )
-def test_wrong_tensors(values: Tensor, says: str) -> None:
-    room = torch.empty(9999, dtype=torch.uint8)
-    for operator in ALL_COMPRESSORS:
-        option = Option(operator.name, 1 if operator.sparse else 0, operator.value_codes[0])
-        with pytest.raises(TensorError, match=says):
-            encode(values, option, room)
-        with pytest.raises(TensorError, match=says):
-            decode(frame_of(VALUES, option), values)
-    with pytest.raises(TensorError, match="frame"):
-        decode(VALUES, VALUES)
-    with pytest.raises(TensorError, match="10 bytes"):
-        encode(VALUES, Option("int8"), room[:10])
-    with pytest.raises(TensorError, match="has 5"):
-        encode(VALUES, Option("int8"), room, shape=(5,))
+def test_wrong_tensors(operator: Compressor, values: Tensor, says: str) -> None:
+    option = any_option(operator, 1)  # k = 1 fits the shorter one too
+    good = sample("normal", values.shape[0] if values.ndim == 1 else N, 1)
+    with pytest.raises(TensorError, match=f"values is a .*{says}"):
+        encode(values, option, ROOM)
+    with pytest.raises(TensorError, match=f"out is a .*{says}"):
+        decode(frame_of(good, option), values)
+    with pytest.raises(TensorError, match=f"values is a .*{says}"):
+        encode_owed(values, values, option, ROOM)
+    if values.ndim == 1:
+        with pytest.raises(TensorError, match=f"gradient is a .*{says}"):
+            encode_owed(good, values, option, ROOM)
+
+
+@EACH_OPERATOR
+def test_frames_and_buffers_are_flat_uint8(operator: Compressor) -> None:
+    option = any_option(operator, N)
+    size = wire_bytes((N,), option)
+    says = r"a .* must be a flat contiguous torch\.uint8 tensor on cpu"
+    for wrong in (VALUES, ROOM.to("meta"), ROOM.reshape(-1, 9), ROOM[::2], ROOM.to(torch.int8)):
+        with pytest.raises(TensorError, match=f"out is {says}"):
+            encode(VALUES, option, wrong)
+        with pytest.raises(TensorError, match=f"frame is {says}"):
+            decode(wrong, VALUES)
+    if size:
+        with pytest.raises(TensorError, match=f"out has {size - 1} bytes, the frame needs {size}"):
+            encode(VALUES, option, ROOM[: size - 1])
+    with pytest.raises(TensorError, match=r"values has 600 entries, shape \(5,\) has 5"):
+        encode(VALUES, option, ROOM, shape=(5,))
+    with pytest.raises(TensorError, match=r"residual has shape \(600,\), gradient \(599,\)"):
+        encode_owed(VALUES, VALUES[1:], option, ROOM)
 
 
 def test_names_and_numbers_are_pinned() -> None:
-    """Numbers on the wire are never used again for another operator."""
-    assert {o.name: o.code for o in ALL_COMPRESSORS} == {"drop": 0, "float32": 1, "bfloat16": 2, "int8": 3, "topk": 4}
-    assert {c.name: c.code for c in ALL_VALUE_CODES} == {"float32": 1, "int8": 2, "log4": 3}
+    """Numbers on the wire are never used again for another operator or code."""
+    assert {o.name: o.code for o in ALL_COMPRESSORS} == {
+        "drop": 0, "float32": 1, "bfloat16": 2, "int8": 3, "topk": 4, "float16": 5, "randomk": 6, "threshold": 7,
+        "blocktopk": 8, "sign": 9, "ternary": 10, "qsgd": 11, "natural": 12, "lowrank": 13, "int4": 14,
+        "int4-stochastic": 15, "int8-stochastic": 16,
+    }  # fmt: skip
+    assert {c.name: c.code for c in ALL_VALUE_CODES} == {"float32": 1, "int8": 2, "log4": 3, "bfloat16": 4, "sign": 5}
+
+
+def test_operators_are_found_by_number() -> None:
+    assert [compressor_by_code(o.code) for o in ALL_COMPRESSORS] == list(ALL_COMPRESSORS)
+    with pytest.raises(UnknownCodec, match=r"unknown operator number 200, known are \[0, 1, 2"):
+        compressor_by_code(200)
+    with pytest.raises(OptionError, match="unknown operator 'nope', known are drop, topk"):
+        compressor("nope")
 
 
 def test_an_empty_frame_is_a_dropped_layer() -> None:
     out = VALUES.clone()
     decode(torch.empty(0, dtype=torch.uint8), out)
     assert torch.equal(out, VALUES)
+
+
+def test_options_print_what_they_are() -> None:
+    assert str(Option("topk", 120, "log4")) == "topk:120:log4"
+    assert str(Option("threshold", 5, "int8", 0.5)) == "threshold:5:0.5:int8"
+    assert str(Option("float32")) == "float32"
+    assert str(Option("qsgd", 7)) == "qsgd:7"
+    assert hash(Option("qsgd", 7)) == hash(Option("qsgd", 7))
 
 
 def test_it_is_not_a_top_level_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,9 @@ def follow(rank: int, objective: str, ready_s: float) -> list[int]:
     def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
         step = loop.plan.step
         bps = scripted_mbps(step) * 1e6
-        return LinkSamples.of([LinkSample(began_s + STEP_S * step, bps, 1 << 20, 8 * (1 << 20) / bps) for _ in received])
+        return LinkSamples.of(
+            [LinkSample(began_s + STEP_S * step, bps, 1 << 20, 8 * (1 << 20) / bps) for _ in received]
+        )
 
     def on_time(bucket: Bucket, _: float, done: Callable[[], None]) -> None:
         average(bucket, ready_s * (bucket.index + 1), done)

@@ -120,12 +120,12 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         FakeBucket(torch.empty_like(gradient), gradient, members, last=members is halves[1])
         for gradient, members in zip(gradients, halves, strict=True)
     ]
-    add = state.loop.residual.add
+    encode = state.loop.residual.encode
 
-    def wasteful(name: str, gradient: Tensor) -> Tensor:
+    def wasteful(name: str, gradient: Tensor, *rest: Any, **how: Any) -> int:
         copy: Any = gradient.clone() if planted == "torch" else gradient.numpy().copy()
         assert len(copy) == len(gradient)
-        return add(name, gradient)
+        return encode(name, gradient, *rest, **how)
 
     def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
         return LinkSamples.of([LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received])

@@ -58,7 +58,8 @@ def recorded(rank: int, objective: str, solver: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("objective", "solver"), [("progress", "lagrangian"), ("step-time:0.01", "uniform"), ("error-bound:0.2", "lagrangian")]
+    ("objective", "solver"),
+    [("progress", "lagrangian"), ("step-time:0.01", "uniform"), ("error-bound:0.2", "lagrangian")],
 )
 def test_the_simulator_decides_as_the_runtime_did(two_ranks: Ranks, objective: str, solver: str) -> None:
     assert all(two_ranks.run(recorded, objective, solver))

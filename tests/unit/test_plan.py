@@ -38,8 +38,10 @@ def plans(draw: st.DrawFn) -> tuple[list[Layer], Plan]:
     options = {}
     for layer in layers:
         operator = draw(st.sampled_from(ALL_COMPRESSORS))
-        k = draw(st.integers(0, layer.numel)) if operator.sparse else 0
-        options[layer.name] = Option(operator.name, k, draw(st.sampled_from(operator.value_codes)))
+        least, most = {"entries": (0, layer.numel), "levels": (1, 127), "rank": (1, 9), "": (0, 0)}[operator.counts]
+        threshold = draw(st.sampled_from([0.0, 0.25])) if operator.name == "threshold" else 0.0
+        values = draw(st.sampled_from(operator.value_codes))
+        options[layer.name] = Option(operator.name, draw(st.integers(least, most)), values, threshold)
     return layers, Plan(draw(st.integers(-(2**63), 2**63 - 1)), options)
 
 
@@ -53,10 +55,10 @@ def test_message_there_and_back(drawn: tuple[list[Layer], Plan]) -> None:
     assert back.digest() == plan.digest()
 
 
-def entry(index: int, operator: int, values: int, k: int) -> bytes:
+def entry(index: int, operator: int, values: int, k: int, threshold: float = 0.0) -> bytes:
     """PLAN's message with one layer's entry replaced."""
     message = bytearray(PLAN.to_message())
-    ENTRY.pack_into(message, HEAD.size + index * ENTRY.size, operator, values, k)
+    ENTRY.pack_into(message, HEAD.size + index * ENTRY.size, operator, values, k, threshold)
     return bytes(message)
 
 
@@ -72,6 +74,11 @@ BAD = {
     "k of a dense operator": entry(1, CODE["bfloat16"], 0, 1),
     "an unknown value code": entry(0, CODE["topk"], 200, 1),
     "an unknown operator": entry(0, 201, 0, 0),
+    "no levels": entry(0, CODE["qsgd"], 0, 0),
+    "a rank of nothing": entry(0, CODE["lowrank"], 0, 0),
+    "a threshold below zero": entry(0, CODE["threshold"], 0, 1, -1.0),
+    "a threshold that is no number": entry(0, CODE["threshold"], 0, 1, float("nan")),
+    "a threshold of another operator": entry(0, CODE["topk"], 0, 1, 1.0),
 }
 
 
@@ -96,6 +103,8 @@ CHANGES = [
     ("conv.weight", Option("topk", 18, "int8")),
     ("conv.weight", Option("topk", 17, "log4")),
     ("conv.weight", FLOAT32),
+    ("conv.weight", Option("qsgd", 7)),
+    ("conv.weight", Option("threshold", 17, "int8", 0.5)),
     ("conv.bias", FLOAT32),
     ("scale", BFLOAT16),
     ("empty", FLOAT32),
@@ -166,9 +175,21 @@ def test_a_fixed_density_keeps_so_many_of_every_layer(drawn: list[tuple[int, ...
         assert 1 <= option.k <= layer.numel
 
 
-@pytest.mark.parametrize("operator", [c.name for c in ALL_COMPRESSORS if not c.sparse])
+@pytest.mark.parametrize("operator", [c.name for c in ALL_COMPRESSORS if not c.counts])
 def test_a_fixed_dense_option_is_everywhere_the_same(operator: str) -> None:
     assert set(fixed_plan(LAYERS, Fixed(operator)).options.values()) == {Option(operator)}
+
+
+@pytest.mark.parametrize("fixed", [Fixed("qsgd", count=7), Fixed("lowrank", 1.0, "bfloat16", 3)])
+def test_a_fixed_count_is_everywhere_the_same(fixed: Fixed) -> None:
+    options = fixed_plan(LAYERS, fixed).options.values()
+    assert set(options) == {Option(fixed.operator, fixed.count, fixed.values)}
+
+
+def test_a_fixed_threshold_is_what_travels() -> None:
+    plan = fixed_plan(LAYERS, Fixed("threshold", 0.1, "log4", 0, 0.1))
+    assert plan.options["conv.weight"].threshold != 0.1, "a float32 number"
+    assert Plan.from_message(plan.to_message(), LAYERS) == plan
 
 
 def test_a_fixed_density_of_nothing() -> None:

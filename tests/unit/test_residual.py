@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kimad.compressors import Option, decode, encode, wire_bytes
+from kimad.compressors import Option, decode, wire_bytes
 from kimad.residual import Residual
 
 N = 700
@@ -24,13 +24,16 @@ def gradient(seed: int, n: int = N) -> Tensor:
 
 def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
     """One layer of one step, as the exchange does it; returns what the frame carries."""
-    owed = residual.add(name, grad)
-    frame = torch.empty(wire_bytes(owed.shape, option), dtype=torch.uint8)
-    encode(owed, option, frame)
-    residual.sent(name, frame)
+    frame = torch.empty(wire_bytes(grad.shape, option), dtype=torch.uint8)
+    residual.encode(name, grad, option, frame, shape=grad.shape, key=0)
     decoded = torch.zeros(grad.numel())
     decode(frame, decoded)
     return decoded
+
+
+def owe(residual: Residual, name: str, grad: Tensor) -> None:
+    """One step in which nothing is sent."""
+    residual.encode(name, grad, Option("drop"), torch.empty(0, dtype=torch.uint8), shape=grad.shape, key=0)
 
 
 def owed(residual: Residual, name: str) -> Tensor:
@@ -98,9 +101,9 @@ def test_two_frames_of_one_layer_are_both_taken_back() -> None:
 
 def test_a_dropped_layer_owes_everything() -> None:
     residual = Residual()
-    residual.add("w", gradient(0))
+    owe(residual, "w", gradient(0))
     residual.end_step(set())
-    residual.add("w", gradient(1))
+    owe(residual, "w", gradient(1))
     residual.end_step(set())
     assert torch.equal(owed(residual, "w"), gradient(0) + gradient(1))
     assert residual.squared_norm() == pytest.approx(float((gradient(0) + gradient(1)).square().sum()))
@@ -109,15 +112,41 @@ def test_a_dropped_layer_owes_everything() -> None:
 def test_adding_does_not_change_the_gradient() -> None:
     residual = Residual()
     grad = gradient(0)
-    residual.add("w", grad)
-    memory = residual.add("w", grad)
+    owe(residual, "w", grad)
+    owe(residual, "w", grad)
     assert torch.equal(grad, gradient(0))
-    assert memory.data_ptr() != grad.data_ptr()
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_looking_at_what_is_owed_changes_no_bit(option: Option) -> None:
+    seen: list[Tensor] = []
+    one, other = Residual(), Residual()
+    room = [torch.zeros(wire_bytes((N,), option), dtype=torch.uint8) for _ in range(2)]
+    for step in range(3):
+        one.encode("w", gradient(step), option, room[0], shape=(N,), key=step)
+        other.encode("w", gradient(step), option, room[1], shape=(N,), key=step, look=lambda o: seen.append(o.clone()))
+        assert torch.equal(room[0], room[1])
+        assert torch.equal(owed(one, "w"), owed(other, "w"))
+    assert torch.equal(seen[0], gradient(0))
+
+
+def test_low_rank_starts_from_the_frame_before_also_after_loading() -> None:
+    option, shape = Option("lowrank", 1, "float32"), (28, 25)
+    residual = Residual()
+    frames = [torch.empty(wire_bytes(shape, option), dtype=torch.uint8) for _ in range(3)]
+    residual.encode("w", gradient(0), option, frames[0], shape=shape, key=0)
+    resumed, cold = Residual(), Residual()
+    resumed.load_state_dict(residual.state_dict(), residual.warm_frames())
+    cold.load_state_dict(residual.state_dict())
+    for one, frame in zip((residual, resumed, cold), frames, strict=True):
+        one.encode("w", gradient(1), option, frame, shape=shape, key=1)
+    assert torch.equal(frames[0], frames[1])
+    assert not torch.equal(frames[0], frames[2])
 
 
 def test_flush_pays_everything_back() -> None:
     residual = Residual()
-    residual.add("w", gradient(0))
+    owe(residual, "w", gradient(0))
     residual.end_step(set())
     grad = gradient(1)
     residual.flush("w", grad)
@@ -135,7 +164,7 @@ def test_flush_pays_everything_back() -> None:
 @pytest.mark.parametrize("undo", [None, {"w"}], ids=["void", "unused"])
 def test_a_flush_that_did_not_arrive_stays_owed(undo: set[str] | None) -> None:
     residual = Residual()
-    residual.add("w", gradient(0))
+    owe(residual, "w", gradient(0))
     residual.end_step(set())
     residual.flush("w", gradient(1))
     residual.end_step(undo)
@@ -144,11 +173,12 @@ def test_a_flush_that_did_not_arrive_stays_owed(undo: set[str] | None) -> None:
 
 def test_after_a_flush_a_layer_starts_anew() -> None:
     residual = Residual()
-    residual.add("w", gradient(0))
+    owe(residual, "w", gradient(0))
     residual.end_step(set())
     residual.flush("w", gradient(1))
     residual.end_step(set())
-    assert torch.equal(residual.add("w", gradient(2)), gradient(2))
+    owe(residual, "w", gradient(2))
+    assert torch.equal(owed(residual, "w"), gradient(2))
 
 
 def test_nothing_is_owed_at_first() -> None:
@@ -171,7 +201,7 @@ def through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_a_resumed_run_goes_on_bit_for_bit() -> None:
     option = Option("topk", 31, "log4")
     residual, resumed = Residual(), Residual()
-    resumed.add("of another run", gradient(9))
+    owe(resumed, "of another run", gradient(9))
     for name in ("b.weight", "a.weight"):
         send(residual, name, gradient(0), option)
     residual.end_step(set())
@@ -190,12 +220,12 @@ def test_a_resumed_run_goes_on_bit_for_bit() -> None:
 
 def test_a_state_dict_is_a_copy() -> None:
     residual = Residual()
-    residual.add("w", gradient(0))
+    owe(residual, "w", gradient(0))
     state = residual.state_dict()
-    residual.add("w", gradient(1))
+    owe(residual, "w", gradient(1))
     assert torch.equal(state["w"], gradient(0))
     residual.load_state_dict(state)
-    residual.add("w", gradient(1))
+    owe(residual, "w", gradient(1))
     assert torch.equal(state["w"], gradient(0))
 
 

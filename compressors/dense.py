@@ -1,0 +1,111 @@
+"""Operators that send every entry, in blocks: one loop over pieces that stay in cache, for all of them.
+
+body: ceil(n / 256) scales (float32), if the operator has scales | codes
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors import frame as framing
+from kimad.compressors.blocks import BLOCK, blocks_of, read_scales
+from kimad.compressors.compressor import Call, Compressor, ErrorCurve, check_parameters
+from kimad.compressors.errors import BadIndexCode, CountMismatch, OptionError, UnknownValueCode
+from kimad.compressors.frame import Header
+from kimad.compressors.option import Option
+from kimad.compressors.scratch import CHUNK, SCRATCH, add_scaled, chunks
+from kimad.compressors.tensors import Bytes, Floats, numel
+
+
+class DenseCompressor(Compressor):
+    """Codes every entry. What an operator adds is how one piece is quantized and dequantized."""
+
+    scaled: bool = True  # whether blocks have scales
+    max_k: int = 0  # largest number of levels, where levels are counted
+    chunk: int = CHUNK  # entries coded at once; a multiple of 256, and its codes fill whole bytes
+    mean_error: float = 0.0  # squared error as a part of the energy, as measured on gradients of a ResNet-18
+
+    @abstractmethod
+    def code_bytes(self, n: int, levels: int) -> int:
+        """Bytes of the codes of n entries."""
+
+    @abstractmethod
+    def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
+        """Write scales, (blocks,), and codes of one piece. Raises NonFiniteError."""
+
+    @abstractmethod
+    def check(self, codes: Bytes, scales: Floats, n: int, levels: int) -> None:
+        """Raise a FrameError if the codes of one piece of n entries could not have been written."""
+
+    @abstractmethod
+    def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
+        """The values of one piece, the same bits on every machine."""
+
+    @final
+    def body_bytes(self, shape: Sequence[int], option: Option) -> int:
+        check_parameters(self, option)
+        if self.counts and not 1 <= option.k <= self.max_k:
+            raise OptionError(f"{self.name} with {option.k} {self.counts}, must be from 1 to {self.max_k}")
+        n = numel(shape)
+        return self._scale_bytes(n) + self.code_bytes(n, option.k)
+
+    def _scale_bytes(self, n: int) -> int:
+        return 4 * blocks_of(n) if self.scaled else 0
+
+    @final
+    def write(self, values: Floats, gradient: Floats | None, body: Bytes, call: Call) -> tuple[int, int, int]:
+        n, levels = values.size, call.option.k
+        cut = self._scale_bytes(n)
+        scales, codes = body[:cut].view("<f4"), body[cut:]
+        for stream, part in enumerate(chunks(n, self.chunk)):
+            piece = values[part]
+            if gradient is not None:
+                np.add(piece, gradient[part], out=piece)
+            where = self._codes(part, levels)
+            own = scales[part.start // BLOCK : blocks_of(part.stop)]
+            self.quantize(piece, own, codes[where], levels, call.key, stream)
+            if gradient is not None:
+                decoded = SCRATCH.get("decoded", piece.size, np.float32)
+                self.dequantize(codes[where], own, decoded, levels)
+                np.subtract(piece, decoded, out=piece)
+        return levels, 0, n
+
+    def _codes(self, part: slice, levels: int) -> slice:
+        return slice(self.code_bytes(part.start, levels), self.code_bytes(part.stop, levels))
+
+    @final
+    def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
+        n, levels = target.size, header.value_code
+        if not (1 <= levels <= self.max_k if self.counts else levels == 0):
+            allowed = f"from 1 to {self.max_k}" if self.counts else "0"
+            raise UnknownValueCode(f"value code {levels} in a frame of {self.name}, must be {allowed}")
+        if header.index_code:
+            raise BadIndexCode(f"index code {header.index_code} in a dense frame, must be 0")
+        if header.entries != n:
+            raise CountMismatch(f"dense frame with {header.entries} entries of a tensor that has {n}")
+        cut = self._scale_bytes(n)
+        framing.check_length(body, cut + self.code_bytes(n, levels), self.header_bytes)
+        scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
+        codes = body[cut:]
+        pieces = [
+            (p, self._codes(p, levels), slice(p.start // BLOCK, blocks_of(p.stop))) for p in chunks(n, self.chunk)
+        ]
+        for part, where, own in pieces:
+            self.check(codes[where], scales[own], part.stop - part.start, levels)
+        for part, where, own in pieces:
+            decoded = SCRATCH.get("decoded", part.stop - part.start, np.float32)
+            self.dequantize(codes[where], scales[own], decoded, levels)
+            add_scaled(target[part], decoded, scale)
+
+    @final
+    def errors(self, k: NDArray[np.int64], values: str, curve: ErrorCurve) -> NDArray[np.float64]:
+        return np.asarray(self.relative_errors(k) * curve.total, np.float64)
+
+    @abstractmethod
+    def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Expected squared error as a part of the energy, for every number of levels; measured where not derived."""
