@@ -1,4 +1,4 @@
-"""The networks' bounds: `python -m benchmarks.networks`. Needs network namespaces; forty minutes."""
+"""The networks' bounds: `python -m benchmarks.networks`. Needs network namespaces; ninety minutes."""
 
 from __future__ import annotations
 

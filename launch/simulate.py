@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import click
 from kimad.files import replacing
 from kimad.launch.columns import columns
 from kimad.launch.errors import UsageError
+from kimad.launch.folder import usable_cores
 from kimad.launch.process import note
 from kimad.launch.simulate_plot import plot
 from kimad.launch.summary import size
@@ -83,7 +87,7 @@ def command(
         _check_out(out)
     if scenario.used_exchange != "all-gather":
         note("simulate", f"frames are exchanged by {scenario.used_exchange}, which the runtime does not have yet")
-    results = [simulate(scenario, text) for text in strategies or scenario.strategies]
+    results = _simulate_all(scenario, strategies or scenario.strategies)
     figures = {
         "model": model,
         "workers": workers,
@@ -104,6 +108,16 @@ def command(
         click.echo(title)
         click.echo(table(results))
     return 0
+
+
+def _simulate_all(scenario: Scenario, strategies: Sequence[str]) -> list[Result]:
+    """One result a strategy, in order; strategies have nothing to do with each other, so each core takes some."""
+    processes = min(usable_cores(), len(strategies))
+    if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
+        return [simulate(scenario, text) for text in strategies]
+    context = multiprocessing.get_context("fork")  # what is imported stays imported
+    with context.Pool(processes, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # this process ends them
+        return pool.map(partial(simulate, scenario), strategies, chunksize=1)
 
 
 def links_text(links: Sequence[str], most: int = 4) -> str:

@@ -15,7 +15,7 @@ class Uniform(Solver):
     """The baseline: one column for all layers; where a layer does not have it, its smallest dense one."""
 
     def frontier(self, menu: Menu) -> list[Choice]:
-        choices = [self._column(menu, j) for j in range(menu.error.shape[1])]
+        choices = self._columns(menu)
         choices += [self._whole(menu, way) for way in range(menu.whole_error.shape[1])]
         finite = [c for c in choices if np.isfinite(c.error)]
         return sorted(finite, key=lambda c: (c.cost_s, c.error))
@@ -29,15 +29,19 @@ class Uniform(Solver):
         return min(within, key=lambda c: c.error) if within else choices[0]
 
     @staticmethod
-    def _column(menu: Menu, column: int) -> Choice:
-        rows = np.arange(len(menu.error))
-        allowed = np.isfinite(menu.error[:, column])
-        cheapest = np.where(menu.dense[None, :], menu.cost_s, np.inf).argmin(axis=1)
-        chosen = np.where(allowed, column, cheapest)
+    def _columns(menu: Menu) -> list[Choice]:
+        """One choice a column."""
+        cost_s, allowed = menu.cost_s, np.isfinite(menu.error)
+        cheapest = np.where(menu.dense[None, :], cost_s, np.inf).argmin(axis=1)
+        chosen = np.where(allowed, np.arange(menu.error.shape[1]), cheapest[:, None])
+        costs = np.take_along_axis(cost_s, chosen, 1).sum(axis=0).tolist()
+        errors = np.take_along_axis(menu.error, chosen, 1).sum(axis=0).tolist()
+        kept = np.take_along_axis(menu.k, chosen, 1)
         whole = np.full(len(menu.starts), -1, np.int64)
-        cost_s = float(menu.cost_s[rows, chosen].sum())
-        error = float(menu.error[rows, chosen].sum())
-        return Choice(chosen, whole, menu.k[rows, chosen], cost_s, error, float("nan"), float("-inf"))
+        return [
+            Choice(chosen[:, j], whole, kept[:, j], cost, error, float("nan"), float("-inf"))
+            for j, (cost, error) in enumerate(zip(costs, errors, strict=True))
+        ]
 
     @staticmethod
     def _whole(menu: Menu, way: int) -> Choice:
