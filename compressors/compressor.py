@@ -118,7 +118,7 @@ class Compressor(ABC):
         if self.header_bytes:
             header = framing.parse(raw, self.code, target.size)
         else:
-            framing.check_length(raw, 0, 0)
+            framing.check_length(raw.size, 0, 0)
             header = Header(self.code, 0, 0, target.size, 0)
         self.read(header, raw[self.header_bytes :], target, scale)
 

@@ -79,8 +79,9 @@ class DenseCompressor(Compressor):
         return slice(self.code_bytes(part.start, levels), self.code_bytes(part.stop, levels))
 
     @final
-    def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
-        n, levels = target.size, header.value_code
+    def check_header(self, header: Header, size: int, n: int) -> None:
+        """Raise a FrameError unless a body of `size` bytes is what the header announces for n entries."""
+        levels = header.value_code
         if not (1 <= levels <= self.max_k if self.counts else levels == 0):
             allowed = f"from 1 to {self.max_k}" if self.counts else "0"
             raise UnknownValueCode(f"value code {levels} in a frame of {self.name}, must be {allowed}")
@@ -88,8 +89,13 @@ class DenseCompressor(Compressor):
             raise BadIndexCode(f"index code {header.index_code} in a dense frame, must be 0")
         if header.entries != n:
             raise CountMismatch(f"dense frame with {header.entries} entries of a tensor that has {n}")
+        framing.check_length(size, self._scale_bytes(n) + self.code_bytes(n, levels), self.header_bytes)
+
+    @final
+    def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
+        n, levels = target.size, header.value_code
+        self.check_header(header, body.size, n)
         cut = self._scale_bytes(n)
-        framing.check_length(body, cut + self.code_bytes(n, levels), self.header_bytes)
         scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
         codes = body[cut:]
         pieces = [

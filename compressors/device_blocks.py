@@ -7,6 +7,7 @@ order.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from kimad.compressors import noise
 from kimad.compressors.blocks import BLOCK, LARGEST
+from kimad.compressors.errors import NonFiniteError
 from kimad.compressors.scratch import chunks
 from kimad.compressors.tensors import TINY
 
@@ -106,6 +108,14 @@ def add_scaled(target: Tensor, decoded: Tensor, scale: float) -> None:
         target.sub_(decoded)
     else:
         target.add_(decoded * float(np.float32(scale)))
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Raise NonFiniteError if NaN or infinity is among the values; one look at the device."""
+    if values.numel():
+        low, high = torch.stack(torch.aminmax(values)).tolist()  # both are NaN if any value is
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise NonFiniteError(f"{name}: NaN or infinity among {values.numel()} values")
 
 
 @final

@@ -8,11 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kimad.compressors import device_checks as checks
 from kimad.compressors.blocks import BLOCK, blocks_of, read_scales
 from kimad.compressors.compressor import Call
 from kimad.compressors.dense import DenseCompressor
-from kimad.compressors.device_blocks import Noise, add_scaled, rows_of
+from kimad.compressors.device_blocks import Noise, add_scaled, check_finite, rows_of
 from kimad.compressors.device_codes import CODES
 from kimad.compressors.frame import Header
 from kimad.compressors.scratch import chunks
@@ -28,7 +27,7 @@ def write(
     n, levels, code = values.numel(), call.option.k, CODES[operator.name]
     if gradient is not None:
         values.add_(gradient)
-    checks.check_finite(values, operator.name)
+    check_finite(values, operator.name)
     cut = _scale_bytes(operator, n)
     for number, part in enumerate(chunks(n, AT_ONCE * operator.chunk)):
         piece = values[part]
@@ -46,7 +45,7 @@ def write(
 def read(operator: DenseCompressor, header: Header, body: Tensor, target: Tensor, scale: float) -> None:
     """What `DenseCompressor.read` does. Raises a FrameError before anything is written."""
     n, levels, code = target.numel(), header.value_code, CODES[operator.name]
-    checks.check_dense(operator, header, body.numel(), n)
+    operator.check_header(header, body.numel(), n)
     cut = _scale_bytes(operator, n)
     known = read_scales(_on_cpu(body[:cut]), n if operator.scaled else 0)
     scales = torch.from_numpy(known).to(target.device)

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimad.compressors import device_checks as checks
 from kimad.compressors.compressor import Call
-from kimad.compressors.device_blocks import add_scaled
+from kimad.compressors.device_blocks import add_scaled, check_finite
 from kimad.compressors.frame import Header
 from kimad.compressors.lowrank import LowRank, matrix_of
 from kimad.compressors.sparse import value_code
@@ -34,7 +33,7 @@ def write(operator: LowRank, values: Tensor, gradient: Tensor | None, body: Tens
     if rank:
         if isinstance(call.warm, Tensor):
             call = replace(call, warm=call.warm.cpu())
-        start = torch.from_numpy(operator._start(call, rows, columns, rank)).to(values.device)
+        start = torch.from_numpy(operator.start(call, rows, columns, rank)).to(values.device)
         sent = factors(values.view(rows, columns), start)
     room = np.empty(body.numel(), np.uint8)
     room[:4].view("<u4")[0] = rows
@@ -49,7 +48,7 @@ def write(operator: LowRank, values: Tensor, gradient: Tensor | None, body: Tens
 
 def read(operator: LowRank, header: Header, body: Tensor, target: Tensor, scale: float) -> None:
     """What `LowRank.read` does. Raises a FrameError before anything is written."""
-    rows, rank, sent = checks.read_lowrank(operator, header, body.cpu().numpy(), target.numel())
+    rows, rank, sent = operator.carried(header, body.cpu().numpy(), target.numel())
     if sent.size:
         _add(target, torch.from_numpy(sent).to(target.device), rows, rank, scale)
 
@@ -72,7 +71,7 @@ def _add(target: Tensor, sent: Tensor, rows: int, rank: int, scale: float) -> No
 
 def factors(matrix: Tensor, start: Tensor) -> Tensor:
     """P and Q of one power iteration from `start`, one after the other, flat. Raises NonFiniteError."""
-    checks.check_finite(matrix, "lowrank")
+    check_finite(matrix, "lowrank")
     wide = start.double()
     wide /= 2 * wide.abs().sum(dim=0).clamp_(min=_TINY)  # the product's entries are below the matrix's largest
     p = torch.linalg.qr((matrix @ wide.to(torch.float32)).double()).Q.to(torch.float32)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from kimad.compressors import blocktopk, index_code, strata
-from kimad.compressors import device_checks as checks
 from kimad.compressors.compressor import Call
-from kimad.compressors.device_blocks import rows_of, sums
+from kimad.compressors.device_blocks import check_finite, rows_of, sums
 from kimad.compressors.frame import Header
 from kimad.compressors.sparse import SparseCompressor, value_code
 from kimad.compressors.tensors import TINY
@@ -41,13 +40,13 @@ def select(magnitude: Tensor, k: int) -> Tensor:
 def _largest(values: Tensor, k: int, call: Call) -> _Choice:
     if k >= values.numel():  # a dense run
         return torch.arange(values.numel(), device=values.device), values
-    checks.check_finite(values, "topk")
+    check_finite(values, "topk")
     places = select(values.abs(), k)
     return places, values[places]
 
 
 def _above(values: Tensor, k: int, call: Call) -> _Choice:
-    checks.check_finite(values, "topk")
+    check_finite(values, "topk")
     places = select(values.abs(), k)
     kept = values[places]
     reached = kept.abs() >= float(np.float32(call.option.threshold))
@@ -63,7 +62,7 @@ def _blocks(values: Tensor, k: int, call: Call) -> _Choice:
     rows = rows_of(values, blocktopk.UNIT)
     norms = sums(rows * rows)
     if not blocktopk.LOWEST < float(norms.max()) < inf:  # as there: squares may have left the range of float32
-        checks.check_finite(values, "blocktopk")
+        check_finite(values, "blocktopk")
         scaled = rows * float(blocktopk.factor(float(values.abs().max())))
         norms = sums(scaled * scaled)
     norms = norms.sqrt()
@@ -107,9 +106,9 @@ def write(
 
 def read(operator: SparseCompressor, header: Header, body: Tensor, target: Tensor, scale: float) -> None:
     """What `SparseCompressor.read` does. Raises a FrameError before anything is written."""
-    kept = checks.read_sparse(operator, header, body.cpu().numpy(), target.numel())
-    if kept.units.size:
-        units, decoded = (torch.from_numpy(part).to(target.device) for part in kept)
+    places, kept = operator.carried(header, body.cpu().numpy(), target.numel())
+    if places.size:
+        units, decoded = (torch.from_numpy(part).to(target.device) for part in (places, kept))
         _add(operator, target, units, decoded, scale)
 
 

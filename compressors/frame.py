@@ -79,11 +79,9 @@ def parse(frame: Bytes, codec: int, numel: int) -> Header:
     return Header(codec, value_code, index_code, frame_numel, count)
 
 
-def check_length(body: Bytes, needed: int, header_bytes: int) -> None:
-    """Raise FrameTooShort or WrongLength unless the body has exactly `needed` bytes."""
-    if body.size < needed:
-        raise FrameTooShort(f"frame of {header_bytes + body.size} bytes: its header announces {header_bytes + needed}")
-    if body.size > needed:
-        raise WrongLength(
-            f"frame of {header_bytes + body.size} bytes: its header announces only {header_bytes + needed}"
-        )
+def check_length(size: int, needed: int, header_bytes: int) -> None:
+    """Raise FrameTooShort or WrongLength unless a body of `size` bytes has exactly those needed."""
+    if size < needed:
+        raise FrameTooShort(f"frame of {header_bytes + size} bytes: its header announces {header_bytes + needed}")
+    if size > needed:
+        raise WrongLength(f"frame of {header_bytes + size} bytes: its header announces only {header_bytes + needed}")

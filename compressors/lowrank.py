@@ -80,15 +80,15 @@ class LowRank(Compressor):
         body[:_ROWS_BYTES].view("<u4")[0] = rows
         sent = values
         if rank:
-            start = self._start(call, rows, columns, rank)
+            start = self.start(call, rows, columns, rank)
             sent = factors(values.reshape(rows, columns), start)
         if sent.size:
             code.encode(sent, body[_ROWS_BYTES:])
         if gradient is not None and sent.size:
-            self._add(values, body, code, rows, rank, np.float32(-1))
+            self._add(values, code.decode(body[_ROWS_BYTES:], sent.size), rows, rank, np.float32(-1))
         return code.code, 0, rank
 
-    def _start(self, call: Call, rows: int, columns: int, rank: int) -> Floats:
+    def start(self, call: Call, rows: int, columns: int, rank: int) -> Floats:
         """Q_0: that of the frame before if it is one of this matrix and rank, random columns where it is zero."""
         start = np.empty(columns * rank, np.float32)
         uniform(call.key, 0, start)
@@ -108,7 +108,8 @@ class LowRank(Compressor):
             code = _BY_NUMBER.get(header.value_code)
             if code is None or header.entries != rank:
                 return None
-            framing.check_length(raw, self.header_bytes + _ROWS_BYTES + code.body_bytes(rank * (rows + columns)), 0)
+            size = self.header_bytes + _ROWS_BYTES + code.body_bytes(rank * (rows + columns))
+            framing.check_length(raw.size, size, 0)
             sent = code.decode(raw[self.header_bytes + _ROWS_BYTES :], rank * (rows + columns))
         except FrameError:
             return None
@@ -116,30 +117,35 @@ class LowRank(Compressor):
         return q
 
     def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
-        n, rank = target.size, header.entries
+        rows, rank, sent = self.carried(header, body, target.size)
+        if sent.size:
+            self._add(target, sent, rows, rank, np.float32(scale))
+
+    def carried(self, header: Header, body: Bytes, n: int) -> tuple[int, int, Floats]:
+        """Rows, rank, and P and Q or the whole tensor, perhaps in scratch memory. Raises a FrameError."""
+        rank = header.entries
         code = _BY_NUMBER.get(header.value_code)
         if code is None:
             raise UnknownValueCode(f"value code number {header.value_code}, known are {sorted(_BY_NUMBER)}")
         if header.index_code:
             raise BadIndexCode(f"index code {header.index_code} in a frame of lowrank, must be 0")
         if body.size < _ROWS_BYTES:
-            framing.check_length(body, _ROWS_BYTES, self.header_bytes)
+            framing.check_length(body.size, _ROWS_BYTES, self.header_bytes)
         rows = int(body[:_ROWS_BYTES].view("<u4")[0])
         if not rows or n % rows or rank > min(rows, n // rows) or (not rank and rows != 1):
             raise BadShape(f"{rows} rows of rank {rank} in a tensor of {n} entries")
-        sent = rank * (rows + n // rows) or n
-        framing.check_length(body, _ROWS_BYTES + code.body_bytes(sent), self.header_bytes)
-        if sent:
-            self._add(target, body, code, rows, rank, np.float32(scale))
+        size = rank * (rows + n // rows) or n
+        framing.check_length(body.size, _ROWS_BYTES + code.body_bytes(size), self.header_bytes)
+        sent = code.decode(body[_ROWS_BYTES:], size) if size else np.empty(0, np.float32)
+        check_product(sent, rows, rank)
+        return rows, rank, sent
 
-    def _add(self, target: Floats, body: Bytes, code: ValueCode, rows: int, rank: int, scale: np.float32) -> None:
-        """target += scale * what the body carries. Raises a FrameError before that if it is not finite."""
+    def _add(self, target: Floats, sent: Floats, rows: int, rank: int, scale: np.float32) -> None:
+        """target += scale * what was sent."""
         columns = target.size // rows
-        sent = code.decode(body[_ROWS_BYTES:], rank * (rows + columns) or target.size)
         if not rank:
             add_scaled(target, sent, float(scale))
             return
-        check_product(sent, rows, rank)
         p = sent[: rows * rank].reshape(rows, rank)
         q = np.ascontiguousarray(sent[rows * rank :].reshape(columns, rank).T)
         at_once = max(1, CHUNK // columns)

@@ -111,8 +111,15 @@ class SparseCompressor(Compressor):
 
     @final
     def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
+        indices, kept = self.carried(header, body, target.size)
+        if indices.size:
+            self._add(target, indices, kept, np.float32(scale))
+
+    @final
+    def carried(self, header: Header, body: Bytes, n: int) -> tuple[Indices, Floats]:
+        """Units and their values, perhaps in scratch memory; all of it is checked. Raises a FrameError."""
         count, number = header.entries, header.index_code
-        total, _ = self.units(target.size, 0)
+        total, _ = self.units(n, 0)
         code = _BY_NUMBER.get(header.value_code)
         if code is None:
             raise UnknownValueCode(f"value code number {header.value_code}, known are {sorted(_BY_NUMBER)}")
@@ -127,9 +134,10 @@ class SparseCompressor(Compressor):
             raise FrameTooShort(f"body of {body.size} bytes: {count} entries need {end}")
         if body.size > end and body[end:].any():
             raise TrailingBytes(f"the {body.size - end} bytes behind {count} entries are not all zero")
-        if count:
-            indices = index_code.decode(body[:index_bytes], total, count, number)
-            self._add(target, indices, code.decode(body[index_bytes:end], count * self.unit), np.float32(scale))
+        if not count:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        indices = index_code.decode(body[:index_bytes], total, count, number)
+        return indices, code.decode(body[index_bytes:end], count * self.unit)
 
     def _add(self, target: Floats, indices: NDArray[np.int32] | Indices, decoded: Floats, scale: np.float32) -> None:
         """target[places] += scale * decoded; right because places are unique. `decoded` may be overwritten."""
