@@ -92,7 +92,10 @@ class Compressor(ABC):
 
     @abstractmethod
     def promise(self, shape: Sequence[int], option: Option) -> Promise:
-        """What holds for every tensor of this shape, apart from magnitudes below the smallest normal float32."""
+        """What holds for every tensor of this shape with magnitudes below 2^120.
+
+        Apart from what counts as zero: entries below the smallest normal float32, and blocks whose scale is.
+        """
 
     @final
     def wire_bytes(self, shape: Sequence[int], option: Option) -> int:

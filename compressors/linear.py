@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.compressors import noise, packing
-from kimad.compressors.blocks import BLOCK, expand, inverse, largest, times, usable
+from kimad.compressors.blocks import BLOCK, LARGEST, expand, inverse, largest, times, usable
 from kimad.compressors.compressor import Promise
 from kimad.compressors.dense import DenseCompressor
 from kimad.compressors.option import Option
@@ -80,7 +80,8 @@ class Linear(DenseCompressor):
             stochastically(work, key, stream)
         else:
             to_nearest(work)
-        np.clip(work, -self._levels, self._levels, out=work)
+        if self._stochastic or scale.max() >= LARGEST:  # elsewhere no entry is beyond the last level
+            np.clip(work, -self._levels, self._levels, out=work)
         pack_signed(work, self._bits, codes)
         scales[:] = scale
 

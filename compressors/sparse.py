@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kimad.compressors import index_code
@@ -144,7 +145,8 @@ class SparseCompressor(Compressor):
         if scale != 1:
             decoded = np.multiply(decoded, scale, out=decoded)  # before the sum, so that no FMA can join them
         if self.unit == 1:
-            target[indices] += decoded
+            # unlike target[indices] += decoded, torch makes no copy of the kept entries
+            torch.from_numpy(target).index_add_(0, torch.from_numpy(indices), torch.from_numpy(decoded))
             return
         whole = target.size // self.unit
         rows = decoded.reshape(-1, self.unit)
