@@ -13,13 +13,12 @@ from kimad.compressors.compressor import Promise
 from kimad.compressors.dense import DenseCompressor
 from kimad.compressors.errors import NonFiniteError, NonFiniteValues
 from kimad.compressors.option import Option
-from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.scratch import SCRATCH, TORCH_PIECE
 from kimad.compressors.tensors import Bytes, Floats
 
 _MAGNITUDE = np.uint16(0x7FFF)
 _INFINITY = np.uint16(0x7F80)  # this pattern or above: infinity or NaN
 _LARGEST = np.uint16(0x7F7F)
-_PIECE = 32767 // 256 * 256  # from 32768 entries on torch opens a parallel region, which stalls when ranks share cores
 
 
 def round_to_bfloat16(values: Floats, patterns: NDArray[np.uint16]) -> None:
@@ -61,7 +60,7 @@ class BFloat16(DenseCompressor):
     name = "bfloat16"
     code = 2
     scaled = False
-    chunk = _PIECE
+    chunk = TORCH_PIECE
 
     def code_bytes(self, n: int, levels: int) -> int:
         return 2 * n

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from kimad.compressors.tensors import Floats
 
 CHUNK = 1 << 17  # entries; a multiple of the quantizers' blocks
+# The same for torch: from 32768 entries on it opens a parallel region, which stalls when ranks share cores.
+TORCH_PIECE = 32767 // 256 * 256
 
 
 @final

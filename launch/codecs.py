@@ -89,7 +89,7 @@ def table(rows: Sequence[Row], *, of_file: bool) -> list[tuple[str, ...]]:
             row.name,
             _text(row.density, "g"),
             _text(row.bytes_per_kept, ".2f"),
-            _text(row.compression_factor, ".3g"),
+            _text(row.compression_factor, ".1f"),
             _text(row.error, ".2g"),
             *([_text(row.file_error, ".2g")] if of_file else []),
             *(_text(copies, ".2f") for copies in times),

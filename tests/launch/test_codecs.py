@@ -88,7 +88,7 @@ def test_the_table_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines[2:]] == list(rows)
     line = next(line for line in lines if line.startswith("topk:0.01:int8")).split()
     row = rows["topk:0.01:int8"]
-    shown = [f"{row['bytes_per_kept']:.2f}", f"{row['compression_factor']:.3g}", f"{row['error']:.2g}"]
+    shown = [f"{row['bytes_per_kept']:.2f}", f"{row['compression_factor']:.1f}", f"{row['error']:.2g}"]
     assert line[:5] == [row["name"], "0.01", *shown]
     assert len(line) == 8
 
