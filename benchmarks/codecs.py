@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -99,10 +99,9 @@ def _option(bound: Sparse | Dense, n: int) -> Option:
     return Option("topk", max(1, round(bound.density * n)), "log4") if n >= MIN_SPARSE_NUMEL else SMALL
 
 
-def codec_rows(repeats: int) -> list[Row]:
-    """Every bound, on ResNet-18's layers."""
+def codec_rows(sizes: Sequence[int], repeats: int) -> list[Row]:
+    """Every bound, on tensors of these sizes, one after the other."""
     torch.set_num_threads(1)
-    sizes = [layer.numel for layer in layers()]
     gradients, residuals = heavy_tailed(sizes, 0), heavy_tailed(sizes, 1)
     memory = [r.clone() for r in residuals]
     source, target = torch.cat(gradients).numpy(), np.zeros(sum(sizes), np.float32)
@@ -167,7 +166,14 @@ def _rows(times: dict[str, list[float]], coders: dict[Sparse | Dense, Coder]) ->
 
 def measure(quick: bool) -> list[Row]:
     """All rows."""
-    return codec_rows(repeats=7 if quick else 21)
+    sizes = [layer.numel for layer in layers()]
+    repeats = 7 if quick else 15
+    whole = codec_rows([sum(sizes)], repeats)
+    apart = codec_rows(sizes, repeats)
+    return [
+        *(replace(row, name=f"one tensor: {row.name}") for row in whole),
+        *(replace(row, name=f"{len(sizes)} layers: {row.name}") for row in apart),
+    ]
 
 
 main = command("codecs", measure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def layers() -> list[Layer]:
     return [Layer(name, tuple(p.shape)) for name, p in ResNet18().named_parameters()]
 
 
-def heavy_tailed(sizes: list[int], seed: int) -> list[Tensor]:
+def heavy_tailed(sizes: Sequence[int], seed: int) -> list[Tensor]:
     """Values with the tails of gradients, layer scales spread over a hundred."""
     rng = np.random.default_rng(seed)
     return [

@@ -173,7 +173,7 @@ def _encode(
     call = Call(tuple(shape), option, key, warm)
     if isinstance(values, Tensor) and values.is_cuda:
         return _device.encode(operator, values, gradient, out, call)
-    return operator.encode(values, gradient, out, call)
+    return operator.encode(values, gradient, out, call, wire_bytes(call.shape, option))
 
 
 def decode(frame: Tensor, out: Tensor, scale: float = 1.0) -> None:

@@ -103,11 +103,12 @@ class Compressor(ABC):
         return self.header_bytes + self.body_bytes(shape, option)
 
     @final
-    def encode(self, values: Tensor, gradient: Tensor | None, out: Tensor, call: Call) -> int:
-        """Write the frame of flat float32 `values` to the start of uint8 `out`; return its length."""
+    def encode(self, values: Tensor, gradient: Tensor | None, out: Tensor, call: Call, size: int) -> int:
+        """Write the frame of flat float32 `values`, of `size` bytes, to the start of uint8 `out`; return its length."""
+        check_parameters(self, call.option)
         v = floats(values, "values")
         g = None if gradient is None else floats(gradient, "gradient")
-        room = frame_room(out, self.wire_bytes(call.shape, call.option))
+        room = frame_room(out, size)
         value_code, index_code, count = self.write(v, g, room[self.header_bytes :], call)
         if self.header_bytes:
             framing.pack(Header(self.code, value_code, index_code, v.size, count), room)

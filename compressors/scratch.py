@@ -24,13 +24,13 @@ class Scratch(threading.local):
     """Named buffers of one thread; they grow and are never given back."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[tuple[str, type[np.generic]], NDArray[Any]] = {}
 
     def get(self, name: str, size: int, dtype: type[np.generic]) -> NDArray[Any]:
         """Return `size` entries of the buffer, with what was left in them."""
-        buffer = self._buffers.get(name)
+        buffer = self._buffers.get((name, dtype))
         if buffer is None or buffer.size < size:
-            self._buffers[name] = buffer = np.empty(size, dtype)
+            self._buffers[name, dtype] = buffer = np.empty(size, dtype)
         return buffer[:size]
 
 
