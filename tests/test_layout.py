@@ -161,7 +161,7 @@ def test_unsafe_calls_are_seen(code: str, safe: bool) -> None:
 
 
 def test_density_has_one_name() -> None:
-    """ "ratio" means k/n to some and n/k to others, so nothing here is called that."""
+    """A ratio is k/n to some and n/k to others, so nothing here is called that."""
     fields = ("id", "arg", "attr", "name", "asname")
     found = [
         source.at(node)
