@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 # operators cost more for the same error. Sparse ones with each density and these value codes.
 OFFERED = ("drop", "topk", "int4", "int8", "bfloat16", "float32")
 SPARSE_VALUES = ("log4", "int8")
+MAX_DENSITY = 0.2  # of sparse options: coding needs 16 bytes a kept entry for a moment, here four fifths of a layer
 MIN_SPARSE_NUMEL = 1024  # smaller layers go whole or not at all: choosing among their entries does not pay
 WHOLE = (FLOAT32, BFLOAT16)  # what a whole bucket can travel as, by all-reduce
 
@@ -42,7 +43,8 @@ def columns(offered: Sequence[str] = OFFERED) -> tuple[Column, ...]:
     out: list[Column] = []
     for c in map(compressor, offered):
         if c.sparse:
-            out += [Column(c.name, v, float(d)) for v in SPARSE_VALUES if v in c.value_codes for d in DENSITIES]
+            densities = [float(d) for d in DENSITIES if d <= MAX_DENSITY]
+            out += [Column(c.name, v, d) for v in SPARSE_VALUES if v in c.value_codes for d in densities]
         else:
             out.append(Column(c.name))
     return tuple(out)

