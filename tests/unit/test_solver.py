@@ -12,7 +12,7 @@ from tests.unit.cases import BPS, Model, heavy_model
 
 BUDGETS = (0.001, 0.0025, 0.01, 0.05, 0.1, 0.25)  # of the dense gradient's seconds
 GAP = 0.005  # of the dual bound
-NOTHING = 0.003  # of the energy owed: where nearly all of it is sent, a whole layer's step is a large part of the rest
+NOTHING = 0.001  # of the energy owed: where nearly all of it is sent, a whole layer's step is a large part of the rest
 TIGHT = 1 + 1e-9
 ROUNDING = 3e-4  # the best index code changes between two densities, so frames may lie below the line between them
 
