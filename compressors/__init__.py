@@ -35,10 +35,10 @@ from kimad.compressors.option import Option
 from kimad.compressors.qsgd import QSGD
 from kimad.compressors.randomk import RandomK
 from kimad.compressors.sign import Sign
-from kimad.compressors.sparse import ALL_VALUE_CODES
 from kimad.compressors.ternary import Ternary
 from kimad.compressors.threshold import Threshold
 from kimad.compressors.topk import TopK
+from kimad.compressors.value_codes import ALL_VALUE_CODES
 
 __all__ = [
     "ALL_COMPRESSORS",
@@ -60,7 +60,7 @@ __all__ = [
     "wire_bytes",
 ]
 
-# A new operator is one more entry here (a new value code: one in `sparse.ALL_VALUE_CODES`); lookups, property tests and
+# A new operator is one more entry here (a new value code: one in `value_codes`); lookups, property tests and
 # `kimad bench codecs` go over it.
 ALL_COMPRESSORS: tuple[Compressor, ...] = (
     Drop(),

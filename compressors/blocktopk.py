@@ -18,7 +18,7 @@ from kimad.compressors.option import Option
 from kimad.compressors.scratch import CHUNK, SCRATCH, chunks
 from kimad.compressors.select import select
 from kimad.compressors.sparse import SparseCompressor, value_code
-from kimad.compressors.tensors import Floats, numel
+from kimad.compressors.tensors import Floats, Indices, numel
 
 UNIT = 32  # entries of a block
 LOWEST = 2.0**-60  # of the largest block's energy; below it, or where it is infinite, values are scaled first
@@ -54,7 +54,7 @@ class BlockTopK(SparseCompressor):
     code = 8
     unit = UNIT
 
-    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[NDArray[np.int32], Floats]:
+    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[Indices, Floats]:
         n = values.size
         norms = np.zeros(-(-n // UNIT), np.float32)
         for part in chunks(n, CHUNK):

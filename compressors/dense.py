@@ -6,7 +6,7 @@ body: ceil(n / 256) scales (float32), if the operator has scales | codes
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import numpy as np
@@ -28,7 +28,6 @@ class DenseCompressor(Compressor):
     scaled: bool = True  # whether blocks have scales
     max_k: int = 0  # largest number of levels, where levels are counted
     chunk: int = CHUNK  # entries coded at once; a multiple of 256, and its codes fill whole bytes
-    mean_error: float = 0.0  # squared error as a part of the energy, as measured on gradients of a ResNet-18
 
     @abstractmethod
     def code_bytes(self, n: int, levels: int) -> int:
@@ -51,29 +50,54 @@ class DenseCompressor(Compressor):
         check_parameters(self, option)
         if self.counts and not 1 <= option.k <= self.max_k:
             raise OptionError(f"{self.name} with {option.k} {self.counts}, must be from 1 to {self.max_k}")
-        n = numel(shape)
-        return self._scale_bytes(n) + self.code_bytes(n, option.k)
+        return self.entry_bytes(numel(shape), option.k)
+
+    @final
+    def entry_bytes(self, n: int, levels: int) -> int:
+        """Bytes of the scales and codes of n entries."""
+        return self._scale_bytes(n) + self.code_bytes(n, levels)
 
     def _scale_bytes(self, n: int) -> int:
         return 4 * blocks_of(n) if self.scaled else 0
 
     @final
     def write(self, values: Floats, gradient: Floats | None, body: Bytes, call: Call) -> tuple[int, int, int]:
-        n, levels = values.size, call.option.k
-        cut = self._scale_bytes(n)
+        self.write_entries(values, gradient, body, call.option.k, call.key)
+        return call.option.k, 0, values.size
+
+    @final
+    def write_entries(self, values: Floats, gradient: Floats | None, body: Bytes, levels: int, key: int) -> None:
+        """Write scales and codes; `gradient` as in `write`. Raises NonFiniteError."""
+        cut = self._scale_bytes(values.size)
         scales, codes = body[:cut].view("<f4"), body[cut:]
-        for stream, part in enumerate(chunks(n, self.chunk)):
+        for stream, part in enumerate(chunks(values.size, self.chunk)):
             piece = values[part]
             if gradient is not None:
                 np.add(piece, gradient[part], out=piece)
             where = self._codes(part, levels)
             own = scales[part.start // BLOCK : blocks_of(part.stop)]
-            self.quantize(piece, own, codes[where], levels, call.key, stream)
+            self.quantize(piece, own, codes[where], levels, key, stream)
             if gradient is not None:
                 decoded = SCRATCH.get("decoded", piece.size, np.float32)
                 self.dequantize(codes[where], own, decoded, levels)
                 np.subtract(piece, decoded, out=piece)
-        return levels, 0, n
+
+    @final
+    def read_entries(self, body: Bytes, n: int, levels: int) -> Iterator[tuple[slice, Floats]]:
+        """The values, piece by piece, in scratch memory; all is checked before the first. Raises a FrameError."""
+        cut = self._scale_bytes(n)
+        scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
+        codes = body[cut:]
+        pieces = [
+            (part, codes[self._codes(part, levels)], scales[part.start // BLOCK : blocks_of(part.stop)])
+            for part in chunks(n, self.chunk)
+        ]
+        for part, piece, own in pieces:
+            self.check(piece, own, part.stop - part.start, levels)
+        for part, piece, own in pieces:
+            decoded = SCRATCH.get("decoded", part.stop - part.start, np.float32)
+            self.dequantize(piece, own, decoded, levels)
+            yield part, decoded
 
     def _codes(self, part: slice, levels: int) -> slice:
         return slice(self.code_bytes(part.start, levels), self.code_bytes(part.stop, levels))
@@ -89,23 +113,12 @@ class DenseCompressor(Compressor):
             raise BadIndexCode(f"index code {header.index_code} in a dense frame, must be 0")
         if header.entries != n:
             raise CountMismatch(f"dense frame with {header.entries} entries of a tensor that has {n}")
-        framing.check_length(size, self._scale_bytes(n) + self.code_bytes(n, levels), self.header_bytes)
+        framing.check_length(size, self.entry_bytes(n, levels), self.header_bytes)
 
     @final
     def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
-        n, levels = target.size, header.value_code
-        self.check_header(header, body.size, n)
-        cut = self._scale_bytes(n)
-        scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
-        codes = body[cut:]
-        pieces = [
-            (p, self._codes(p, levels), slice(p.start // BLOCK, blocks_of(p.stop))) for p in chunks(n, self.chunk)
-        ]
-        for part, where, own in pieces:
-            self.check(codes[where], scales[own], part.stop - part.start, levels)
-        for part, where, own in pieces:
-            decoded = SCRATCH.get("decoded", part.stop - part.start, np.float32)
-            self.dequantize(codes[where], scales[own], decoded, levels)
+        self.check_header(header, body.size, target.size)
+        for part, decoded in self.read_entries(body, target.size, header.value_code):
             add_scaled(target[part], decoded, scale)
 
     @final

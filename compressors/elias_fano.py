@@ -10,13 +10,14 @@ first, and each plane is packed by itself, so that any l will do and nothing loo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kimad.compressors import packing
 from kimad.compressors.errors import BadIndices
-from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.scratch import CHUNK, SCRATCH, chunks
 from kimad.compressors.tensors import Bytes, Indices
 
 MAX_LOW_BITS = 30
@@ -45,50 +46,67 @@ def body_bytes(n: int, k: int, low_bits: int) -> int:
     return _high_bytes(n, k, low_bits) + low
 
 
-def encode(indices: NDArray[np.int32], n: int, low_bits: int, out: Bytes) -> None:
+def encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
     """Write k >= 1 strictly increasing indices below n to `body_bytes(n, k, low_bits)` bytes."""
     k = indices.size
     high_bytes = _high_bytes(n, k, low_bits)
     bits = SCRATCH.get("elias_fano bits", 8 * high_bytes, np.bool_)
     bits.fill(False)
-    positions = indices >> low_bits
-    positions += np.arange(k, dtype=np.int32)
-    bits[positions] = True
+    for part in chunks(k):
+        bits[(indices[part] >> low_bits) + np.arange(part.start, part.stop)] = True
     out[:high_bytes] = np.packbits(bits)
     at = high_bytes
     for width, below in planes(low_bits):
-        size = packing.packed_bytes(k, width)
-        plane = (indices >> below).astype(np.uint8)  # keeps the low byte
-        if width < 8:
+        for part in chunks(k):
+            plane = (indices[part] >> below).astype(np.uint8)  # keeps the low byte
             plane &= (1 << width) - 1
-        packing.pack(plane, width, out[at : at + size])
-        at += size
+            packing.pack(plane, width, out[at + part.start * width // 8 : at + packing.packed_bytes(part.stop, width)])
+        at += packing.packed_bytes(k, width)
 
 
 def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
     """Return the k >= 1 indices, checked to be strictly increasing and below n. Raises BadIndices or TrailingBytes."""
     high_bytes = _high_bytes(n, k, low_bits)
-    indices = np.unpackbits(body[:high_bytes]).view(np.bool_).nonzero()[0]
-    if indices.size != k:
-        raise BadIndices(f"{indices.size} bits are set in the high parts of {k} indices")
-    if indices[-1] > k + (n >> low_bits):
-        raise BadIndices(f"bit {indices[-1]} is set behind the {k + (n >> low_bits) + 1} bits of the high parts")
-    indices -= np.arange(k)
-    at = high_bytes
-    for width, _ in planes(low_bits):
-        size = packing.packed_bytes(k, width)
-        indices <<= width
-        indices |= packing.unpack(body[at : at + size], width, k)
-        at += size
-    check_increasing(indices, n)
+    indices = set_bits(body[:high_bytes], k, "big", f"the high parts of {k} indices")
+    if indices[-1] > k - 1 + (n >> low_bits):
+        raise BadIndices(f"bit {indices[-1]} is set behind the {k + (n >> low_bits)} of the high parts below {n}")
+    last = -1
+    for part in chunks(k):
+        own = indices[part].astype(np.int64)
+        own -= np.arange(part.start, part.stop)
+        at = high_bytes
+        for width, _ in planes(low_bits):
+            plane = body[at + part.start * width // 8 : at + packing.packed_bytes(part.stop, width)]
+            own <<= width
+            own |= packing.unpack(plane, width, own.size)
+            at += packing.packed_bytes(k, width)
+        check_increasing(own, n, last)
+        last = int(own[-1])
+        indices[part] = own
     return indices
 
 
-def check_increasing(indices: Indices, n: int) -> None:
-    """Raise BadIndices unless indices strictly increase below n."""
-    rising = indices[1:] > indices[:-1]
+def set_bits(packed: Bytes, k: int, order: Literal["big", "little"], where: str) -> Indices:
+    """Return the places of the bits that are set, (k,), increasing. Raises BadIndices unless they are k."""
+    places = np.empty(k, np.int32)
+    count = 0
+    for part in chunks(packed.size, CHUNK // 8):
+        found = np.unpackbits(packed[part], bitorder=order).view(np.bool_).nonzero()[0]
+        if count + found.size <= k:
+            np.add(found, 8 * part.start, out=places[count : count + found.size], casting="unsafe")
+        count += found.size
+    if count != k:
+        raise BadIndices(f"{count} bits are set in {where}")
+    return places
+
+
+def check_increasing(indices: NDArray[np.int64], n: int, before: int = -1) -> None:
+    """Raise BadIndices unless indices strictly increase from above `before` to below n."""
+    rising = np.diff(indices, prepend=before) > 0
     if not rising.all():
         j = int(np.argmin(rising))
-        raise BadIndices(f"index {indices[j + 1]} follows {indices[j]}, indices must strictly increase")
+        raise BadIndices(
+            f"index {indices[j]} follows {indices[j - 1] if j else before}, indices must strictly increase"
+        )
     if indices[-1] >= n:
         raise BadIndices(f"index {indices[-1]} of a tensor with {n} entries")

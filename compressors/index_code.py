@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kimad.compressors import elias_fano, strata
 from kimad.compressors.errors import BadIndexCode, BadIndices, CountMismatch
+from kimad.compressors.scratch import chunks
 from kimad.compressors.tensors import Bytes, Indices
 
 BITMAP, WORDS, DENSE, SEEDED = 32, 33, 34, 35
@@ -67,14 +67,16 @@ def check(n: int, k: int, code: int) -> None:
         raise BadIndexCode(f"index code {code}, allowed are 0 to {elias_fano.MAX_LOW_BITS} and {BITMAP} to {SEEDED}")
 
 
-def encode(indices: NDArray[np.int32], n: int, code: int, key: int, out: Bytes) -> None:
+def encode(indices: Indices, n: int, code: int, key: int, out: Bytes) -> None:
     """Write k >= 1 strictly increasing indices below n to `body_bytes(n, k, code)` bytes."""
     if code == DENSE:
         return
     if code == BITMAP:
-        bits = np.zeros(n, np.bool_)
-        bits[indices] = True
-        out[:] = np.packbits(bits, bitorder="little")
+        for part in chunks(n):
+            own = indices[slice(*np.searchsorted(indices, (part.start, part.stop)))]
+            bits = np.zeros(part.stop - part.start, np.bool_)
+            bits[own - part.start] = True
+            out[part.start // 8 : (part.stop + 7) // 8] = np.packbits(bits, bitorder="little")
     elif code == WORDS:
         np.copyto(out.view("<u2"), indices, casting="unsafe")
     elif code == SEEDED:
@@ -86,18 +88,14 @@ def encode(indices: NDArray[np.int32], n: int, code: int, key: int, out: Bytes) 
 def decode(body: Bytes, n: int, k: int, code: int) -> Indices:
     """Return the k >= 1 indices, checked to be strictly increasing and below n. Raises BadIndices or TrailingBytes."""
     if code == DENSE:
-        return np.arange(n)
+        return np.arange(n, dtype=np.int32)
     if code == SEEDED:
         return strata.places(int.from_bytes(body.tobytes(), "little"), n, k)
     if code == BITMAP:
         if n % 8 and body[-1] >> n % 8:
             raise BadIndices(f"a bit behind the {n} bits of a bitmap is set")
-        found: Indices = np.unpackbits(body, bitorder="little").view(np.bool_).nonzero()[0]
-        if found.size != k:
-            raise BadIndices(f"{found.size} bits are set in a bitmap of {k} indices")
-        return found
+        return elias_fano.set_bits(body, k, "little", f"a bitmap of {k} indices")
     if code == WORDS:
-        indices = body.view("<u2").astype(np.int64)
-        elias_fano.check_increasing(indices, n)
-        return indices
+        elias_fano.check_increasing(body.view("<u2").astype(np.int64), n)
+        return body.view("<u2").astype(np.int32)
     return elias_fano.decode(body, n, k, code)

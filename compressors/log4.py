@@ -13,15 +13,18 @@ Body: ceil(k / 256) low (int16) | as many span (int16) | k nibbles: sign in the 
 from __future__ import annotations
 
 from math import isfinite
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kimad.compressors import packing
 from kimad.compressors.errors import NonFiniteError, NonFiniteScale
-from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.scratch import SCRATCH, chunks
 from kimad.compressors.tensors import TINY, Bytes, Floats
 from kimad.compressors.value_code import ValueCode
+
+Fixed: TypeAlias = NDArray[np.int16]
 
 BLOCK = 256  # values that share low and span
 UNIT = 256  # fixed-point steps an octave
@@ -69,54 +72,73 @@ class Log4Values(ValueCode):
         """Write the nearest levels. Raises NonFiniteError."""
         k = values.size
         blocks = -(-k // BLOCK)
-        width = min(k, BLOCK)  # a single short block needs no padding
-        work = SCRATCH.get("log4", blocks * width, np.float32)
-        np.abs(values, out=work[:k])
-        np.maximum(work[:k], TINY, out=work[:k])  # a zero, which only some operators keep, becomes the lowest level
-        np.log2(work[:k], out=work[:k])
-        work[k:] = work[k - 1]
-        rows = work.reshape(blocks, width)
-        highest = np.maximum.reduce(rows, axis=1)
-        if not isfinite(highest.max()):
-            raise NonFiniteError(f"log4: NaN or infinity among {k} values")
-        top = np.minimum(np.rint(highest * _UNIT), _HIGHEST)
-        low = np.rint(np.minimum.reduce(rows, axis=1) * _UNIT)
-        low = np.minimum(np.maximum(low, top - MAX_SPAN), top)
-        span = (top - low).astype(np.intp)
-        fixed = body[: 4 * blocks].view("<i2")
-        fixed[:blocks] = low
-        fixed[blocks:] = span
-
-        low /= _UNIT
-        rows -= low[:, None]
-        rows *= _PER_OCTAVE.take(span)[:, None]
-        rows += _SHIFT.take(span)[:, None]
-        np.maximum(work, 0, out=work)
-        np.minimum(work, 7, out=work)
-        codes = SCRATCH.get("log4 codes", k, np.uint8)
-        np.copyto(codes, work[:k], casting="unsafe")  # truncates, which is floor here
-        codes |= np.signbit(values).view(np.uint8) << 3
-        packing.pack(codes, 4, body[4 * blocks :])
+        low, span, codes = _parts(body, blocks)
+        for part in chunks(k):
+            own = slice(part.start // BLOCK, -(-part.stop // BLOCK))
+            _quantize(values[part], low[own], span[own], codes[part.start // 2 : (part.stop + 1) // 2])
 
     def decode(self, body: Bytes, k: int) -> Floats:
         """Return the levels. Raises NonFiniteScale or TrailingBytes."""
-        blocks = -(-k // BLOCK)
-        fixed = body[: 4 * blocks].view("<i2").astype(np.intp)
-        low, span = fixed[:blocks], fixed[blocks:]
+        fixed_low, fixed_span, codes = _parts(body, -(-k // BLOCK))
+        low, span = fixed_low.astype(np.intp), fixed_span.astype(np.intp)
         if low.min() < _LOWEST or span.min() < 0 or span.max() > MAX_SPAN or (low + span).max() > _HIGHEST:
             raise NonFiniteScale(
                 f"magnitudes of 2^({low.min()}/{UNIT}) to 2^({(low + span).max()}/{UNIT}), spans {span.min()} to "
                 f"{span.max()}; allowed are exponents from {_LOWEST} to {_HIGHEST} and spans from 0 to {MAX_SPAN}"
             )
-        codes = packing.unpack(body[4 * blocks :], 4, k)
-        places = _PLACES.take(span, axis=0)
-        places += low[:, None]
-        levels = _LEVELS.take(places.ravel())
-        if blocks == 1:
-            return levels.take(codes)
-        padded = SCRATCH.get("log4 places", blocks * BLOCK, np.intp)
-        padded[:k] = codes
-        padded[k:] = 0
-        rows = padded.reshape(blocks, BLOCK)
-        rows += np.arange(0, 16 * blocks, 16)[:, None]
-        return levels.take(padded[:k])
+        values = np.empty(k, np.float32)
+        for part in chunks(k):
+            own = slice(part.start // BLOCK, -(-part.stop // BLOCK))
+            _dequantize(codes[part.start // 2 : (part.stop + 1) // 2], low[own], span[own], values[part])
+        return values
+
+
+def _parts(body: Bytes, blocks: int) -> tuple[Fixed, Fixed, Bytes]:
+    """low, (blocks,), span, (blocks,), and codes."""
+    fixed = body[: 4 * blocks].view("<i2")
+    return fixed[:blocks], fixed[blocks:], body[4 * blocks :]
+
+
+def _quantize(values: Floats, lows: Fixed, spans: Fixed, codes: Bytes) -> None:
+    """One piece of whole blocks, but for the last."""
+    k = values.size
+    width = min(k, BLOCK)  # a single short block needs no padding
+    work = SCRATCH.get("log4", lows.size * width, np.float32)
+    np.abs(values, out=work[:k])
+    np.maximum(work[:k], TINY, out=work[:k])  # a zero, which only some operators keep, becomes the lowest level
+    np.log2(work[:k], out=work[:k])
+    work[k:] = work[k - 1]
+    rows = work.reshape(-1, width)
+    highest = np.maximum.reduce(rows, axis=1)
+    if not isfinite(highest.max()):
+        raise NonFiniteError(f"log4: NaN or infinity among {k} values")
+    top = np.minimum(np.rint(highest * _UNIT), _HIGHEST)
+    low = np.rint(np.minimum.reduce(rows, axis=1) * _UNIT)
+    low = np.minimum(np.maximum(low, top - MAX_SPAN), top)
+    span = (top - low).astype(np.intp)
+    lows[:], spans[:] = low, span
+    low /= _UNIT
+    rows -= low[:, None]
+    rows *= _PER_OCTAVE.take(span)[:, None]
+    rows += _SHIFT.take(span)[:, None]
+    np.maximum(work, 0, out=work)
+    np.minimum(work, 7, out=work)
+    numbers = SCRATCH.get("log4 codes", k, np.uint8)
+    np.copyto(numbers, work[:k], casting="unsafe")  # truncates, which is floor here
+    numbers |= np.signbit(values).view(np.uint8) << 3
+    packing.pack(numbers, 4, codes)
+
+
+def _dequantize(codes: Bytes, low: NDArray[np.intp], span: NDArray[np.intp], out: Floats) -> None:
+    """The same back. Raises TrailingBytes."""
+    k = out.size
+    numbers = packing.unpack(codes, 4, k)
+    places = _PLACES.take(span, axis=0)
+    places += low[:, None]
+    levels = _LEVELS.take(places.ravel())
+    padded = SCRATCH.get("log4 places", low.size * BLOCK, np.intp)
+    padded[:k] = numbers
+    padded[k:] = 0
+    rows = padded.reshape(-1, BLOCK)
+    rows += np.arange(0, 16 * low.size, 16)[:, None]
+    np.take(levels, padded[:k], out=out, mode="clip")  # clip: with the default mode, numpy buffers `out`

@@ -34,11 +34,12 @@ from kimad.compressors.noise import uniform
 from kimad.compressors.option import Option
 from kimad.compressors.scratch import CHUNK, SCRATCH, add_scaled
 from kimad.compressors.tensors import TINY, Bytes, Floats, frame_bytes, numel
-from kimad.compressors.value_code import BFloat16Values, Float32Values, ValueCode
+from kimad.compressors.value_code import ValueCode
+from kimad.compressors.value_codes import BFLOAT16, FLOAT32
 
 MAX_RANK = 1024
 _ROWS_BYTES = 4
-_CODES: tuple[ValueCode, ...] = (Float32Values(), BFloat16Values())
+_CODES: tuple[ValueCode, ...] = (FLOAT32, BFLOAT16)
 _BY_NAME = {code.name: code for code in _CODES}
 _BY_NUMBER = {code.code: code for code in _CODES}
 

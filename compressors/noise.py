@@ -13,16 +13,14 @@ from kimad.compressors.tensors import Floats
 _MASK = (1 << 64) - 1
 
 
-def words(key: int, stream: int, size: int) -> NDArray[np.uint64]:
-    """`size` uniform 64-bit words, (size,), of one of the streams of a key."""
-    generator = np.random.Philox(key=np.array([key & _MASK, stream], np.uint64))
-    drawn: NDArray[np.uint64] = generator.random_raw(size)
-    return drawn
+def generator(key: int, stream: int) -> np.random.Philox:
+    """One of the streams of a key; `random_raw(size)` draws uniform 64-bit words from it."""
+    return np.random.Philox(key=np.array([key & _MASK, stream], np.uint64))
 
 
 def halves(key: int, stream: int, size: int) -> NDArray[np.uint16]:
     """`size` uniform 16-bit numbers."""
-    return words(key, stream, -(-size // 4)).astype("<u8", copy=False).view("<u2")[:size]
+    return generator(key, stream).random_raw(-(-size // 4)).astype("<u8", copy=False).view("<u2")[:size]
 
 
 def uniform(key: int, stream: int, out: Floats) -> Floats:

@@ -15,7 +15,7 @@ from kimad.compressors import strata
 from kimad.compressors.compressor import Call, ErrorCurve, Promise
 from kimad.compressors.option import Option
 from kimad.compressors.sparse import SparseCompressor, value_code
-from kimad.compressors.tensors import Floats, numel
+from kimad.compressors.tensors import Floats, Indices, numel
 
 
 @final
@@ -27,11 +27,11 @@ class RandomK(SparseCompressor):
     code = 6
     seeded = True
 
-    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[NDArray[np.int32], Floats]:
+    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[Indices, Floats]:
         if gradient is not None:
             np.add(values, gradient, out=values)
         indices = strata.places(call.key, values.size, k)
-        return indices.astype(np.int32), values.take(indices)
+        return indices, values.take(indices)
 
     def errors(self, k: NDArray[np.int64], values: str, curve: ErrorCurve) -> NDArray[np.float64]:
         """(1 - (1 - rho) k / n) ||v||^2. Raises OptionError."""

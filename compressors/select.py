@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.compressors.errors import NonFiniteError
-from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.scratch import SCRATCH, chunks
 from kimad.compressors.tensors import TINY, Floats, Indices
 
 DIRECT = 4096  # up to here a partition of the whole tensor is faster than sampling
@@ -22,7 +22,7 @@ _MIN_SAMPLES, _MAX_SAMPLES = 2048, 16384
 _SAMPLED_KEPT = 48  # aim at so many kept entries in the sample
 
 
-def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None) -> tuple[NDArray[np.int32], Floats]:
+def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None) -> tuple[Indices, Floats]:
     """Return indices (increasing) and values of the k largest magnitudes of n < 2**31 entries, 1 <= k <= n.
 
     Fewer if fewer are at least the smallest normal float32. `key` moves the sample, never the result. With `gradient`:
@@ -36,21 +36,19 @@ def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None)
     magnitude = np.abs(values)
     if not isfinite(magnitude.max()):
         raise NonFiniteError(f"topk: NaN or infinity among {values.size} values")
-    keep = trim(magnitude, k)
-    return keep.astype(np.int32), values[keep]
+    keep = largest(magnitude, k)
+    return keep.nonzero()[0].astype(np.int32), values[keep]
 
 
-def trim(magnitude: Floats, k: int) -> Indices:
-    """Return the places of the k largest, in order; of equal ones the first; none below the smallest normal float32."""
-    n = magnitude.size
-    if k >= n:
-        everything: Indices = (magnitude >= TINY).nonzero()[0]
-        return everything
-    cut = _smallest(magnitude, n - k)
-    keep: Indices = (magnitude >= max(cut, TINY)).nonzero()[0]
-    if keep.size > k:  # ties at the cut: too many of them came through
-        at_cut = (magnitude[keep] == cut).nonzero()[0]
-        keep = np.delete(keep, at_cut[k - keep.size :])
+def largest(magnitude: Floats, k: int) -> NDArray[np.bool_]:
+    """Where the k largest are; of equal ones the first; none below the smallest normal float32."""
+    if k >= magnitude.size:
+        return magnitude >= TINY
+    cut = _smallest(magnitude, magnitude.size - k)
+    keep: NDArray[np.bool_] = magnitude >= max(cut, TINY)
+    extra = int(np.count_nonzero(keep)) - k
+    if extra > 0:  # ties at the cut: too many of them came through
+        keep[(magnitude == cut).nonzero()[0][-extra:]] = False
     return keep
 
 
@@ -78,7 +76,7 @@ def coprime_stride(least: int) -> int:
     return stride
 
 
-def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[NDArray[np.int32], Floats]:
+def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[Indices, Floats]:
     n = values.size
     samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
     stride = coprime_stride(n // samples)
@@ -99,27 +97,39 @@ def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> 
         if kept.size >= k or threshold <= TINY:
             break
     if kept.size > k:
-        keep = trim(np.abs(kept), k)
-        indices, kept = indices.take(keep), kept.take(keep)
+        count = _close_up(indices, kept, largest(np.abs(kept), k))
+        indices, kept = indices[:count], kept[:count]
     return indices, kept
 
 
-def _places(mask: NDArray[np.bool_]) -> Indices:
+def _close_up(indices: Indices, kept: Floats, keep: NDArray[np.bool_]) -> int:
+    """Move what is to be kept to the front, piece by piece and in place; return how many they are."""
+    count = 0
+    for part in chunks(keep.size):
+        staying = kept[part][keep[part]]
+        end = count + staying.size
+        kept[count:end] = staying
+        indices[count:end] = indices[part][keep[part]]
+        count = end
+    return count
+
+
+def _places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return where the mask is true, as flatnonzero does, faster when that is rare; the length is a multiple of 8."""
     words = mask.view(np.uint64)
     hit_words = (words != 0).nonzero()[0]
     hits = words.take(hit_words).view(np.bool_).nonzero()[0]
-    places: Indices = hit_words.take(hits >> 3)
+    places: NDArray[np.int64] = hit_words.take(hits >> 3)
     places <<= 3
     hits &= 7
     places += hits
     return places
 
 
-def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None) -> tuple[NDArray[np.int32], Floats]:
+def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None) -> tuple[Indices, Floats]:
     """Return all entries that reach the threshold, or, where they are many, at least the k largest of them."""
     n = values.size
-    limit = k + max(k // 2, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
+    limit = k + max(k // 8, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
     indices = SCRATCH.get("select indices", min(n, limit + _CHUNK), np.int32)
     kept = SCRATCH.get("select values", min(n, limit + _CHUNK), np.float32)
     magnitude = SCRATCH.get("select magnitude", _CHUNK, np.float32)
@@ -143,11 +153,9 @@ def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None
             raise NonFiniteError(f"topk: NaN or infinity among {n} values")
         count = end
         if count > limit and start + size < n:
-            largest = np.abs(kept[:count])
-            keep = trim(largest, k)
+            size = np.abs(kept[:count])
+            keep = largest(size, k)
             # a later tie has a higher index and loses
-            threshold = np.nextafter(largest[keep].min(), np.float32(np.inf))
-            count = keep.size
-            indices[:count] = indices.take(keep)
-            kept[:count] = kept.take(keep)
+            threshold = np.nextafter(size[keep].min(), np.float32(np.inf))
+            count = _close_up(indices[:count], kept[:count], keep)
     return indices[:count], kept[:count]

@@ -14,7 +14,6 @@ from typing import final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kimad.compressors import index_code
 from kimad.compressors.compressor import Call, Compressor, check_parameters
@@ -27,14 +26,10 @@ from kimad.compressors.errors import (
     UnknownValueCode,
 )
 from kimad.compressors.frame import Header
-from kimad.compressors.log4 import Log4Values
 from kimad.compressors.option import Option
 from kimad.compressors.tensors import Bytes, Floats, Indices, numel
-from kimad.compressors.value_code import BFloat16Values, Float32Values, Int8Values, SignValues, ValueCode
-
-ALL_VALUE_CODES: tuple[ValueCode, ...] = (
-    Log4Values(), Int8Values(), BFloat16Values(), Float32Values(), SignValues(),
-)  # fmt: skip
+from kimad.compressors.value_code import ValueCode
+from kimad.compressors.value_codes import ALL_VALUE_CODES
 
 _BY_NAME = {code.name: code for code in ALL_VALUE_CODES}
 _BY_NUMBER = {code.code: code for code in ALL_VALUE_CODES}
@@ -58,7 +53,7 @@ class SparseCompressor(Compressor):
     seeded: bool = False  # whether the places follow from the key, which is sent in place of indices
 
     @abstractmethod
-    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[NDArray[np.int32], Floats]:
+    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[Indices, Floats]:
         """Units to keep, increasing, and their values, `unit` for each, zeros behind the tensor's end.
 
         With `gradient`: values += gradient first. Raises NonFiniteError for NaN or infinity that it sees.
@@ -136,11 +131,11 @@ class SparseCompressor(Compressor):
         if body.size > end and body[end:].any():
             raise TrailingBytes(f"the {body.size - end} bytes behind {count} entries are not all zero")
         if not count:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return np.empty(0, np.int32), np.empty(0, np.float32)
         indices = index_code.decode(body[:index_bytes], total, count, number)
         return indices, code.decode(body[index_bytes:end], count * self.unit)
 
-    def _add(self, target: Floats, indices: NDArray[np.int32] | Indices, decoded: Floats, scale: np.float32) -> None:
+    def _add(self, target: Floats, indices: Indices, decoded: Floats, scale: np.float32) -> None:
         """target[places] += scale * decoded; right because places are unique. `decoded` may be overwritten."""
         if scale != 1:
             decoded = np.multiply(decoded, scale, out=decoded)  # before the sum, so that no FMA can join them

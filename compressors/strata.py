@@ -11,15 +11,19 @@ from __future__ import annotations
 import numpy as np
 
 from kimad.compressors import noise
+from kimad.compressors.scratch import chunks
 from kimad.compressors.tensors import Indices
 
 STREAM = 1 << 32  # of the key's randomness; the streams of pieces come before it
 
 
 def places(key: int, n: int, k: int) -> Indices:
-    """The places, (k,), int64, strictly increasing below n < 2**31."""
-    edges = np.arange(k + 1, dtype=np.int64) * n // k
-    drawn = noise.words(key, STREAM, k) >> np.uint64(32)
-    sizes = np.diff(edges).astype(np.uint64)
-    chosen: Indices = edges[:-1] + ((drawn * sizes) >> np.uint64(32)).astype(np.int64)
+    """The places, (k,), strictly increasing below n < 2**31."""
+    chosen = np.empty(k, np.int32)
+    generator = noise.generator(key, STREAM)
+    for part in chunks(k):
+        edges = np.arange(part.start, part.stop + 1, dtype=np.int64) * n // k
+        drawn = generator.random_raw(part.stop - part.start) >> np.uint64(32)
+        drawn *= np.diff(edges).astype(np.uint64)
+        np.add(edges[:-1], (drawn >> np.uint64(32)).astype(np.int64), out=chosen[part], casting="unsafe")
     return chosen

@@ -15,7 +15,7 @@ from kimad.compressors.errors import OptionError, TensorError
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
-Indices: TypeAlias = NDArray[np.int64]
+Indices: TypeAlias = NDArray[np.int32]  # below 2**31
 
 _CPU = torch.device("cpu")
 MAX_NUMEL = 2**32 - 1  # a frame's counts are 32 bits wide

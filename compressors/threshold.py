@@ -16,7 +16,7 @@ from kimad.compressors.compressor import Call, ErrorCurve, Promise
 from kimad.compressors.option import Option
 from kimad.compressors.select import select
 from kimad.compressors.sparse import SparseCompressor, value_code
-from kimad.compressors.tensors import Floats
+from kimad.compressors.tensors import Floats, Indices
 
 
 @final
@@ -27,7 +27,7 @@ class Threshold(SparseCompressor):
     code = 7
     fills = False
 
-    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[NDArray[np.int32], Floats]:
+    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[Indices, Floats]:
         indices, kept = select(values, k, call.key, gradient)
         keep = (np.abs(kept) >= np.float32(call.option.threshold)).nonzero()[0]
         return indices.take(keep), kept.take(keep)

@@ -15,7 +15,7 @@ from kimad.compressors.compressor import Call, ErrorCurve, Promise
 from kimad.compressors.option import Option
 from kimad.compressors.select import select
 from kimad.compressors.sparse import SparseCompressor, value_code
-from kimad.compressors.tensors import Floats, numel
+from kimad.compressors.tensors import Floats, Indices, numel
 
 
 @final
@@ -25,7 +25,7 @@ class TopK(SparseCompressor):
     name = "topk"
     code = 4
 
-    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[NDArray[np.int32], Floats]:
+    def choose(self, values: Floats, gradient: Floats | None, k: int, call: Call) -> tuple[Indices, Floats]:
         if k >= values.size:  # a dense run
             if gradient is not None:
                 np.add(values, gradient, out=values)

@@ -17,7 +17,7 @@ ELIAS_FANO = range(elias_fano.MAX_LOW_BITS + 1)
 Indices = NDArray[np.int32]
 
 
-def there_and_back(indices: Indices, n: int, code: int, key: int = 0) -> NDArray[np.int64]:
+def there_and_back(indices: Indices, n: int, code: int, key: int = 0) -> Indices:
     body = np.full(index_code.body_bytes(n, indices.size, code), 0xA5, np.uint8)
     before = indices.copy()
     index_code.encode(indices, n, code, key, body)

@@ -32,13 +32,13 @@ def philox(key: tuple[int, int], counter: int) -> list[int]:
 @pytest.mark.parametrize(("key", "stream"), [(0, 0), (1, 2), (2**64 - 1, strata.STREAM), (123_456_789, 7)])
 def test_words_are_those_of_philox(key: int, stream: int) -> None:
     expected = [word for counter in (1, 2, 3) for word in philox((key, stream), counter)]
-    assert noise.words(key, stream, 12).tolist() == expected
-    assert noise.words(key - 2**64, stream, 10).tolist() == expected[:10]  # keys count modulo 2^64
+    assert noise.generator(key, stream).random_raw(12).tolist() == expected
+    assert noise.generator(key - 2**64, stream).random_raw(10).tolist() == expected[:10]  # keys count modulo 2^64
 
 
 def test_noise_is_pinned() -> None:
     """Ranks of different versions and machines must round alike where they share a key."""
-    assert zlib.crc32(noise.words(1, 2, 1000).astype("<u8").tobytes()) == WORDS_CRC
+    assert zlib.crc32(noise.generator(1, 2).random_raw(1000).astype("<u8").tobytes()) == WORDS_CRC
     assert zlib.crc32(noise.uniform(1, 2, np.empty(1001, np.float32)).astype("<f4").tobytes()) == UNIFORM_CRC
     assert zlib.crc32(strata.places(1, 1_000_003, 999).astype("<i8").tobytes()) == PLACES_CRC
 

@@ -26,7 +26,7 @@ from tests.dist.ranks import Ranks
 WIDTH = 2000
 LARGEST_BYTES = 4 * WIDTH * WIDTH
 WARM_UP, STEPS = 10, 10
-SCRIPTED_BPS = 8e6  # a slow link: "progress" then keeps few entries
+SCRIPTED_BPS = 30e6  # a slow link: "progress" then keeps few entries
 ALLOWED_BYTES = LARGEST_BYTES // 2  # O(k) memory of a selection, and pieces that stay in cache
 
 
