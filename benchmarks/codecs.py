@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.kernels import heavy_tailed, layers, seconds
+from benchmarks.kernels import heavy_tailed, layers
 from benchmarks.rows import Row, command
 from kimad.compressors import Option, decode, encode, encode_owed, wire_bytes
+from kimad.launch.codecs_measure import timed_s
 from kimad.menu import MIN_SPARSE_NUMEL
 
 SMALL = Option("bfloat16")  # how layers too small for selection travel
@@ -114,7 +115,7 @@ def codec_rows(sizes: Sequence[int], repeats: int) -> list[Row]:
         for name, job in jobs.items():
             for e, r in zip(memory, residuals, strict=True):
                 e.copy_(r)
-            times[name].append(seconds(job))
+            times[name].append(timed_s(job))
     return _rows({name: taken[1:] for name, taken in times.items()}, coders)  # the first time touches the memory
 
 

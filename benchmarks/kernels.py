@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,13 +34,6 @@ def heavy_tailed(sizes: Sequence[int], seed: int) -> list[Tensor]:
         torch.from_numpy((rng.standard_t(3, n) * np.exp(rng.uniform(np.log(0.01), 0))).astype(np.float32))
         for n in sizes
     ]
-
-
-def seconds(function: Callable[[], None]) -> float:
-    """Of one call."""
-    began_s = time.perf_counter()
-    function()
-    return time.perf_counter() - began_s
 
 
 def solver_rows(repeats: int) -> list[Row]:

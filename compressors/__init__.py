@@ -104,19 +104,27 @@ def compressor_by_code(code: int) -> Compressor:
         raise UnknownCodec(f"unknown operator number {code}, known are {sorted(_BY_NUMBER)}") from None
 
 
-@lru_cache(maxsize=1 << 16)
-def wire_bytes(shape: tuple[int, ...], option: Option) -> int:
+def wire_bytes(shape: Sequence[int], option: Option) -> int:
     """Exact bytes of the frame of a tensor of this shape, whatever its values. Raises OptionError."""
-    return compressor(option.operator).wire_bytes(shape, option)
+    return _wire_bytes(tuple(shape), option)
 
 
-@lru_cache(maxsize=1 << 12)
-def damping(shape: tuple[int, ...], option: Option) -> float:
+def damping(shape: Sequence[int], option: Option) -> float:
     """What decoded values are multiplied by under error feedback: 1 where the operator is a contraction.
 
     An unbiased operator with error >= 1 is none: the residual would grow for ever. 1 / (1 + error) times it is one
     (Beznosikov et al., arXiv:2002.12410). Raises OptionError.
     """
+    return _damping(tuple(shape), option)
+
+
+@lru_cache(maxsize=1 << 16)
+def _wire_bytes(shape: tuple[int, ...], option: Option) -> int:
+    return compressor(option.operator).wire_bytes(shape, option)
+
+
+@lru_cache(maxsize=1 << 12)
+def _damping(shape: tuple[int, ...], option: Option) -> float:
     promise = compressor(option.operator).promise(shape, option)
     return 1 / (1 + promise.error) if promise.unbiased and promise.error >= 1 else 1.0
 
@@ -173,7 +181,7 @@ def _encode(
     call = Call(tuple(shape), option, key, warm)
     if isinstance(values, Tensor) and values.is_cuda:
         return _device.encode(operator, values, gradient, out, call)
-    return operator.encode(values, gradient, out, call, wire_bytes(call.shape, option))
+    return operator.encode(values, gradient, out, call, _wire_bytes(call.shape, option))
 
 
 def decode(frame: Tensor, out: Tensor, scale: float = 1.0) -> None:

@@ -55,9 +55,11 @@ class DenseCompressor(Compressor):
     @final
     def entry_bytes(self, n: int, levels: int) -> int:
         """Bytes of the scales and codes of n entries."""
-        return self._scale_bytes(n) + self.code_bytes(n, levels)
+        return self.scale_bytes(n) + self.code_bytes(n, levels)
 
-    def _scale_bytes(self, n: int) -> int:
+    @final
+    def scale_bytes(self, n: int) -> int:
+        """Bytes of the scales of n entries."""
         return 4 * blocks_of(n) if self.scaled else 0
 
     @final
@@ -68,7 +70,7 @@ class DenseCompressor(Compressor):
     @final
     def write_entries(self, values: Floats, gradient: Floats | None, body: Bytes, levels: int, key: int) -> None:
         """Write scales and codes; `gradient` as in `write`. Raises NonFiniteError."""
-        cut = self._scale_bytes(values.size)
+        cut = self.scale_bytes(values.size)
         scales, codes = body[:cut].view("<f4"), body[cut:]
         for stream, part in enumerate(chunks(values.size, self.chunk)):
             piece = values[part]
@@ -85,7 +87,7 @@ class DenseCompressor(Compressor):
     @final
     def read_entries(self, body: Bytes, n: int, levels: int) -> Iterator[tuple[slice, Floats]]:
         """The values, piece by piece, in scratch memory; all is checked before the first. Raises a FrameError."""
-        cut = self._scale_bytes(n)
+        cut = self.scale_bytes(n)
         scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
         codes = body[cut:]
         pieces = [

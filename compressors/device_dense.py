@@ -28,7 +28,7 @@ def write(
     if gradient is not None:
         values.add_(gradient)
     check_finite(values, operator.name)
-    cut = _scale_bytes(operator, n)
+    cut = operator.scale_bytes(n)
     for number, part in enumerate(chunks(n, AT_ONCE * operator.chunk)):
         piece = values[part]
         size = piece.numel()
@@ -46,7 +46,7 @@ def read(operator: DenseCompressor, header: Header, body: Tensor, target: Tensor
     """What `DenseCompressor.read` does. Raises a FrameError before anything is written."""
     n, levels, code = target.numel(), header.value_code, CODES[operator.name]
     operator.check_header(header, body.numel(), n)
-    cut = _scale_bytes(operator, n)
+    cut = operator.scale_bytes(n)
     known = read_scales(_on_cpu(body[:cut]), n if operator.scaled else 0)
     scales = torch.from_numpy(known).to(target.device)
     pieces = []
@@ -59,10 +59,6 @@ def read(operator: DenseCompressor, header: Header, body: Tensor, target: Tensor
     for part, where, own in pieces:
         decoded = code.dequantize(body[where].clone(), scales[own], part.stop - part.start, levels)
         add_scaled(target[part], decoded, scale)
-
-
-def _scale_bytes(operator: DenseCompressor, n: int) -> int:
-    return 4 * blocks_of(n) if operator.scaled else 0
 
 
 def _on_cpu(codes: Tensor) -> Bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from kimad.launch.codecs_measure import Row, matrix_shape, measure
 from kimad.launch.codecs_plot import plot
 from kimad.launch.columns import columns
 from kimad.launch.errors import UsageError
+from kimad.launch.folder import check_out_folder, out_folder
 from kimad.launch.gradient_file import FORMS, read_gradient
 from kimad.launch.process import note
 from kimad.launch.words import DASH, seconds
@@ -52,7 +52,7 @@ def command(numel: int, file: Path | None, repeats: int, seed: int, as_json: boo
     given = [] if file is None else read_gradient(file)
     _check_memory(numel)
     if out is not None:
-        _make(out)
+        check_out_folder(out)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -114,24 +114,12 @@ def _check_memory(numel: int) -> None:
         raise UsageError(f"--n {numel} takes about {needed >> 20} MiB of memory, {free >> 20} are free; give fewer")
 
 
-def _make(out: Path) -> None:
-    """Before a minute is spent on what cannot be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {str(out)!r} cannot be made: {error.strerror}; give another folder") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {str(out)!r} cannot be written; give another folder")
-
-
 def _write_all(out: Path, figures: dict[str, Any], rows: Sequence[Row], title: str, file: Path | None) -> None:
     of_file = file is not None
-    try:
+    with out_folder(out):
         with replacing(out / "codecs.json") as part:
             part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         with replacing(out / "codecs.md") as part:
             part.write_text(f"{markdown(table(rows, of_file=of_file))}\n{title}\n", encoding="utf-8")
         if not plot(rows, file.name if file else "synthetic gradient", out / "codecs.png", of_file=of_file):
             note(COMMAND, "no plot: matplotlib is not installed; pip install 'kimad[plot]'")
-    except OSError as error:
-        raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another folder") from error

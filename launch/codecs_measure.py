@@ -121,9 +121,9 @@ class _Case:
         values, own, sum_, frame = self.view.reshape(-1), residual[:n], target[:n], room[: self.wire_bytes]
         residual.copy_(owed)
         return (
-            _seconds(lambda: encode(values, option, frame, shape=shape, key=KEY)),
-            _seconds(lambda: decode(frame, sum_)),
-            _seconds(lambda: encode_owed(own, values, option, frame, shape=shape, key=KEY)),
+            timed_s(lambda: encode(values, option, frame, shape=shape, key=KEY)),
+            timed_s(lambda: decode(frame, sum_)),
+            timed_s(lambda: encode_owed(own, values, option, frame, shape=shape, key=KEY)),
         )
 
 
@@ -168,7 +168,7 @@ def _timings(
     taken: list[list[tuple[float, float, float]]] = [[] for _ in cases]
     for _ in range(repeats + 1):
         for case, times in zip(cases, taken, strict=True):
-            copies.append(_seconds(lambda: np.copyto(target.numpy(), values.numpy())))
+            copies.append(timed_s(lambda: np.copyto(target.numpy(), values.numpy())))
             times.append(case.times(owed, residual, target, room))
     encoding, decoding, owing = ([statistics.median(t[i] for t in times[1:]) for times in taken] for i in range(3))
     return statistics.median(copies[len(cases) :]), list(zip(encoding, decoding, owing, strict=True))
@@ -200,7 +200,8 @@ def _energy(values: Tensor) -> float:
     return float(np.square(values.numpy(), dtype=np.float64).sum())
 
 
-def _seconds(function: Callable[[], object]) -> float:
+def timed_s(function: Callable[[], object]) -> float:
+    """Seconds of one call."""
     began_s = time.perf_counter()
     function()
     return time.perf_counter() - began_s

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kimad.files import replacing
 from kimad.launch.codecs_measure import Row
+from kimad.launch.figure import legend_beside, write_figure
 
 _LINES = ("-", "--", "-.", ":")
 _MARKS = "sD^v<>pPX*dh8"
@@ -22,34 +22,27 @@ def plot(rows: Sequence[Row], title: str, out: Path, *, of_file: bool) -> bool:
     A line an operator, over densities, levels or ranks; its other value codes are marks of the same colour. What has
     no bytes or no error has no place on logarithmic axes.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    marks: dict[str, str] = {}  # of value codes but the first
-    for i, (operator, codes) in enumerate(_series(rows, of_file).items()):
-        first, *others = codes
-        size = 5 + 1.5 * (i % 3)  # of two lines in one place both are seen
-        style: dict[str, Any] = {"color": f"C{i % 10}", "zorder": 30 - i, "markersize": size}
-        mark = "o" if others else _MARKS[i % len(_MARKS)]
-        line = _LINES[i % len(_LINES)] if len(codes[first]) > 1 else ""
-        axes.plot(*zip(*codes[first], strict=True), marker=mark, linestyle=line, label=operator, **style)
-        for code in others:
-            mark = marks.setdefault(code, _MARKS[len(marks) % len(_MARKS)])
-            axes.plot(*zip(*codes[code], strict=True), marker=mark, linestyle="", **style)
-    for code, mark in marks.items():
-        axes.plot([], [], color=_GREY, marker=mark, linestyle="", label=f"the same with {code}")
-    axes.set(xlabel="bytes an entry", ylabel="squared error / energy", xscale="log", yscale="log")
-    axes.grid(alpha=0.3)
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    with replacing(out) as part:
-        figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
-    return True
+
+    def draw(axes: Any) -> None:
+        marks: dict[str, str] = {}  # of value codes but the first
+        for i, (operator, codes) in enumerate(_series(rows, of_file).items()):
+            first, *others = codes
+            size = 5 + 1.5 * (i % 3)  # of two lines in one place both are seen
+            style: dict[str, Any] = {"color": f"C{i % 10}", "zorder": 30 - i, "markersize": size}
+            mark = "o" if others else _MARKS[i % len(_MARKS)]
+            line = _LINES[i % len(_LINES)] if len(codes[first]) > 1 else ""
+            axes.plot(*zip(*codes[first], strict=True), marker=mark, linestyle=line, label=operator, **style)
+            for code in others:
+                mark = marks.setdefault(code, _MARKS[len(marks) % len(_MARKS)])
+                axes.plot(*zip(*codes[code], strict=True), marker=mark, linestyle="", **style)
+        for code, mark in marks.items():
+            axes.plot([], [], color=_GREY, marker=mark, linestyle="", label=f"the same with {code}")
+        axes.set(xlabel="bytes an entry", ylabel="squared error / energy", xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+        axes.set_title(title, fontsize=10, parse_math=False)
+        legend_beside(axes)
+
+    return write_figure(out, 10, 6, draw)
 
 
 def _series(rows: Sequence[Row], of_file: bool) -> dict[str, dict[str, Points]]:

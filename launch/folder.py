@@ -25,6 +25,25 @@ from kimad.launch.rank_report import RankReport
 from kimad.launch.summary import Summary
 
 
+def check_out_folder(out: Path) -> None:
+    """Raise UsageError if a folder could not be made and written there: before time is spent on what goes into it."""
+    above = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise UsageError(f"--out {str(out)!r} cannot be made: {str(above)!r} is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {str(out)!r} cannot be written; give another folder")
+
+
+@contextmanager
+def out_folder(out: Path) -> Iterator[None]:
+    """Make the folder; what cannot be written into it is a UsageError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another folder") from error
+
+
 @contextmanager
 def run_folder(out: Path | None) -> Iterator[Path]:
     """The folder, made if need be. Without `out` it is gone afterwards. Raises UsageError if it cannot be made."""

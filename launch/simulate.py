@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +16,7 @@ import click
 from kimad.files import replacing
 from kimad.launch.columns import columns
 from kimad.launch.errors import UsageError
-from kimad.launch.folder import usable_cores
+from kimad.launch.folder import check_out_folder, out_folder, usable_cores
 from kimad.launch.process import note
 from kimad.launch.simulate_plot import plot
 from kimad.launch.summary import size
@@ -84,7 +83,7 @@ def command(
     )  # fmt: skip
     _check_strategies(strategies)
     if out is not None:
-        _check_out(out)
+        check_out_folder(out)
     if scenario.used_exchange != "all-gather":
         note("simulate", f"frames are exchanged by {scenario.used_exchange}, which the runtime does not have yet")
     results = _simulate_all(scenario, strategies or scenario.strategies)
@@ -176,25 +175,14 @@ def _check_strategies(strategies: Sequence[str]) -> None:
         make_strategy(text, Site(((layer,),), 2, "all-gather", 0.0, {}, 2), [layer])
 
 
-def _check_out(out: Path) -> None:
-    above = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not above.is_dir():
-        raise UsageError(f"--out {str(out)!r} cannot be made: {str(above)!r} is a file; give another folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {str(out)!r} cannot be written; give another folder")
-
-
 def _write_all(out: Path, figures: dict[str, Any], results: Sequence[Result], title: str) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with out_folder(out):
         with replacing(out / "simulate.json") as part:
             part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         for result in results:
             _write_steps(out, result)
         if not plot(results, title, out / "simulate.png"):
             note("simulate", "no plot: matplotlib is not installed; pip install 'kimad[plot]'")
-    except OSError as error:
-        raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another folder") from error
 
 
 def _write_steps(out: Path, result: Result) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kimad.files import replacing
 from kimad.launch.columns import columns as aligned
 from kimad.launch.errors import UsageError
+from kimad.launch.figure import write_figure
 from kimad.trace import Steps
 from kimad.trace.figures import BLOCKS, MARKS, QUANTILES, Figures, figures, sparkline
 from kimad.trace.formats.file import check_target
@@ -67,25 +67,18 @@ def plot(steps: Steps, name: str, out: Path, *, force: bool) -> None:
     if out.suffix.lower() not in _PLOTS:
         raise UsageError(f"--out {str(out)!r} is no plot; allowed: a file that ends in {', '.join(_PLOTS)}")
     check_target(out, force=force)
+
+    def draw(axes: Any) -> None:
+        edges_s, rates_mbps = _drawn(steps)
+        axes.stairs(rates_mbps, edges_s, baseline=None)
+        axes.axhline(figures(steps).mean_mbps, color="grey", linewidth=0.8, linestyle="--", label="mean")
+        axes.set(xlim=(0, steps.end_s), ylim=(0, None), xlabel="seconds", ylabel="Mbit/s")
+        axes.set_title(printable(name), parse_math=False)
+        axes.legend(frameon=False)
+
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("--out needs matplotlib, which is not installed; pip install 'kimad[plot]'") from None
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    edges_s, rates_mbps = _drawn(steps)
-    axes.stairs(rates_mbps, edges_s, baseline=None)
-    axes.axhline(figures(steps).mean_mbps, color="grey", linewidth=0.8, linestyle="--", label="mean")
-    axes.set(xlim=(0, steps.end_s), ylim=(0, None), xlabel="seconds", ylabel="Mbit/s")
-    axes.set_title(printable(name), parse_math=False)
-    axes.legend(frameon=False)
-    kind = out.suffix.lower()[1:]
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    try:
-        with replacing(out) as part:
-            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
+        if not write_figure(out, 8, 3, draw, out.suffix.lower()[1:]):
+            raise UsageError("--out needs matplotlib, which is not installed; pip install 'kimad[plot]'")
     except OSError as error:
         raise UsageError(f"--out {str(out)!r} cannot be written: {error.strerror}; give another file") from error
 
