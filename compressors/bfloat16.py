@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kimad.compressors import kernels
 from kimad.compressors.compressor import Promise
 from kimad.compressors.dense import DenseCompressor
 from kimad.compressors.errors import NonFiniteError, NonFiniteValues
 from kimad.compressors.option import Option
-from kimad.compressors.scratch import SCRATCH, TORCH_PIECE
+from kimad.compressors.scratch import SCRATCH, TORCH_PIECE, chunks
 from kimad.compressors.tensors import Bytes, Floats
 
 _MAGNITUDE = np.uint16(0x7FFF)
@@ -21,36 +22,28 @@ _INFINITY = np.uint16(0x7F80)  # this pattern or above: infinity or NaN
 _LARGEST = np.uint16(0x7F7F)
 
 
-def round_to_bfloat16(values: Floats, patterns: NDArray[np.uint16]) -> None:
-    """Write the nearest bfloat16, ties to even, of finite values; beyond the largest one, that. Raises NonFiniteError.
-
-    numpy has no bfloat16, so torch converts; `patterns` is in aligned memory.
-    """
-    torch.from_numpy(patterns).view(torch.bfloat16).copy_(torch.from_numpy(values))
-    if largest_pattern(patterns) >= _INFINITY:
+def round_to_bfloat16(values: Floats, codes: Bytes) -> None:
+    """Write the nearest bfloat16, ties to even; beyond the largest one, that. Raises NonFiniteError."""
+    if kernels.compiled():
+        if not kernels.bfloat16_encode(values, codes):
+            raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
+        return
+    patterns = SCRATCH.get("bfloat16", values.size, np.uint16)  # aligned, which those of a frame are not
+    for part in chunks(values.size, TORCH_PIECE):
+        # numpy has no bfloat16, so torch converts
+        torch.from_numpy(patterns[part]).view(torch.bfloat16).copy_(torch.from_numpy(values[part]))
+    if not finite(patterns):
         if not np.isfinite(values).all():
             raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
         overflow = (patterns & _MAGNITUDE) >= _INFINITY
         patterns[overflow] = (patterns[overflow] & ~_MAGNITUDE) | _LARGEST  # or the residual becomes infinite
+    np.copyto(codes.view("<u2"), patterns)
 
 
-def largest_pattern(patterns: NDArray[np.uint16]) -> int:
-    """Largest magnitude among bfloat16 bit patterns; their order is that of the numbers."""
+def finite(patterns: NDArray[np.uint16]) -> bool:
+    """Whether no bit pattern is infinity or NaN; the order of magnitudes is that of the numbers."""
     magnitude = SCRATCH.get("bfloat16 magnitude", patterns.size, np.uint16)
-    return int(np.bitwise_and(patterns, _MAGNITUDE, out=magnitude).max(initial=0))
-
-
-def check_finite(patterns: NDArray[np.uint16]) -> None:
-    """Raise NonFiniteValues if a pattern is infinity or NaN."""
-    if largest_pattern(patterns) >= _INFINITY:
-        raise NonFiniteValues("bfloat16 frame carries NaN or infinity among its values")
-
-
-def from_bfloat16(patterns: NDArray[np.uint16], out: Floats) -> None:
-    """The same numbers in float32."""
-    bits = out.view(np.uint32)
-    np.copyto(bits, patterns)
-    np.left_shift(bits, 16, out=bits)
+    return bool(np.bitwise_and(patterns, _MAGNITUDE, out=magnitude).max(initial=0) < _INFINITY)
 
 
 @final
@@ -60,21 +53,27 @@ class BFloat16(DenseCompressor):
     name = "bfloat16"
     code = 2
     scaled = False
-    chunk = TORCH_PIECE
 
     def code_bytes(self, n: int, levels: int) -> int:
         return 2 * n
 
     def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
-        patterns = SCRATCH.get("bfloat16", values.size, np.uint16)
-        round_to_bfloat16(values, patterns)
-        np.copyto(codes.view("<u2"), patterns)
+        round_to_bfloat16(values, codes)
 
     def check(self, codes: Bytes, scales: Floats, n: int, levels: int) -> None:
-        check_finite(codes.view("<u2"))
+        if not (kernels.bfloat16_finite(codes) if kernels.compiled() else finite(codes.view("<u2"))):
+            raise NonFiniteValues("bfloat16 frame carries NaN or infinity among its values")
 
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
-        from_bfloat16(codes.view("<u2"), out)
+        bits = out.view(np.uint32)
+        np.copyto(bits, codes.view("<u2"))
+        np.left_shift(bits, 16, out=bits)
+
+    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
+        if kernels.compiled():
+            kernels.bfloat16_add(codes, target, factor)
+        else:
+            super().add(codes, scales, target, levels, factor)
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
         """2.7e-6 of the energy (measured on gradients of a ResNet-18)."""

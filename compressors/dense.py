@@ -6,7 +6,7 @@ body: ceil(n / 256) scales (float32), if the operator has scales | codes
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -45,6 +45,12 @@ class DenseCompressor(Compressor):
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
         """The values of one piece, the same bits on every machine."""
 
+    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
+        """target += factor * the values of one piece, each operation rounded on its own; the same bits everywhere."""
+        decoded = SCRATCH.get("decoded", target.size, np.float32)
+        self.dequantize(codes, scales, decoded, levels)
+        add_scaled(target, decoded, factor)
+
     @final
     def body_bytes(self, shape: Sequence[int], option: Option) -> int:
         check_parameters(self, option)
@@ -80,26 +86,22 @@ class DenseCompressor(Compressor):
             own = scales[part.start // BLOCK : blocks_of(part.stop)]
             self.quantize(piece, own, codes[where], levels, key, stream)
             if gradient is not None:
-                decoded = SCRATCH.get("decoded", piece.size, np.float32)
-                self.dequantize(codes[where], own, decoded, levels)
-                np.subtract(piece, decoded, out=piece)
+                self.add(codes[where], own, piece, levels, -1.0)
 
     @final
-    def read_entries(self, body: Bytes, n: int, levels: int) -> Iterator[tuple[slice, Floats]]:
-        """The values, piece by piece, in scratch memory; all is checked before the first. Raises a FrameError."""
-        cut = self.scale_bytes(n)
-        scales = read_scales(body, n) if self.scaled else np.empty(0, np.float32)
+    def add_entries(self, body: Bytes, target: Floats, levels: int, factor: float) -> None:
+        """target += factor * the values, all of which is checked before. Raises a FrameError."""
+        cut = self.scale_bytes(target.size)
+        scales = read_scales(body, target.size) if self.scaled else np.empty(0, np.float32)
         codes = body[cut:]
         pieces = [
             (part, codes[self._codes(part, levels)], scales[part.start // BLOCK : blocks_of(part.stop)])
-            for part in chunks(n, self.chunk)
+            for part in chunks(target.size, self.chunk)
         ]
         for part, piece, own in pieces:
             self.check(piece, own, part.stop - part.start, levels)
         for part, piece, own in pieces:
-            decoded = SCRATCH.get("decoded", part.stop - part.start, np.float32)
-            self.dequantize(piece, own, decoded, levels)
-            yield part, decoded
+            self.add(piece, own, target[part], levels, factor)
 
     def _codes(self, part: slice, levels: int) -> slice:
         return slice(self.code_bytes(part.start, levels), self.code_bytes(part.stop, levels))
@@ -120,8 +122,7 @@ class DenseCompressor(Compressor):
     @final
     def read(self, header: Header, body: Bytes, target: Floats, scale: float) -> None:
         self.check_header(header, body.size, target.size)
-        for part, decoded in self.read_entries(body, target.size, header.value_code):
-            add_scaled(target[part], decoded, scale)
+        self.add_entries(body, target, header.value_code, scale)
 
     @final
     def errors(self, k: NDArray[np.int64], values: str, curve: ErrorCurve) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import packing
+from kimad.compressors import kernels, packing
 from kimad.compressors.errors import BadIndices
 from kimad.compressors.scratch import CHUNK, SCRATCH, chunks
 from kimad.compressors.tensors import Bytes, Indices
@@ -50,6 +50,9 @@ def encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
     """Write k >= 1 strictly increasing indices below n to `body_bytes(n, k, low_bits)` bytes."""
     k = indices.size
     high_bytes = _high_bytes(n, k, low_bits)
+    if kernels.compiled():
+        kernels.elias_fano_encode(indices, low_bits, out, high_bytes)
+        return
     bits = SCRATCH.get("elias_fano bits", 8 * high_bytes, np.bool_)
     bits.fill(False)
     for part in chunks(k):
@@ -67,6 +70,11 @@ def encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
 def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
     """Return the k >= 1 indices, checked to be strictly increasing and below n. Raises BadIndices or TrailingBytes."""
     high_bytes = _high_bytes(n, k, low_bits)
+    if kernels.compiled():
+        indices = np.empty(k, np.int32)
+        if kernels.elias_fano_decode(body, high_bytes, n, low_bits, indices):
+            return indices
+    # here, what is wrong with it is found out too
     indices = set_bits(body[:high_bytes], k, "big", f"the high parts of {k} indices")
     if indices[-1] > k - 1 + (n >> low_bits):
         raise BadIndices(f"bit {indices[-1]} is set behind the {k + (n >> low_bits)} of the high parts below {n}")

@@ -14,13 +14,14 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import noise, packing
+from kimad.compressors import kernels, noise, packing
 from kimad.compressors.blocks import BLOCK, LARGEST, expand, inverse, largest, times, usable
 from kimad.compressors.compressor import Promise
 from kimad.compressors.dense import DenseCompressor
+from kimad.compressors.errors import NonFiniteError
 from kimad.compressors.option import Option
 from kimad.compressors.scratch import SCRATCH
-from kimad.compressors.tensors import Bytes, Floats
+from kimad.compressors.tensors import TINY, Bytes, Floats
 
 
 def to_nearest(scaled: Floats) -> None:
@@ -72,6 +73,12 @@ class Linear(DenseCompressor):
         return packing.packed_bytes(n, self._bits)
 
     def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
+        if kernels.compiled() and not self._stochastic:
+            own = SCRATCH.get("scales", scales.size, np.float32)  # those of a frame are not aligned
+            if not kernels.linear_encode(values, self._bits, float(LARGEST), float(TINY), own, codes):
+                raise NonFiniteError(f"NaN or infinity among {values.size} values, only finite ones can be sent")
+            scales[:] = own
+            return
         scale = largest(values)
         np.divide(scale, self._levels, out=scale)
         usable(scale)
@@ -91,6 +98,14 @@ class Linear(DenseCompressor):
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
         unpack_signed(codes, self._bits, out)
         expand(out, scales)
+
+    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
+        if not kernels.compiled():
+            super().add(codes, scales, target, levels, factor)
+            return
+        own = SCRATCH.get("scales", scales.size, np.float32)
+        own[:] = scales
+        kernels.linear_add(codes, own, self._bits, target, factor)
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
         """8e-5 and 2.6 % of the energy (measured on gradients of a ResNet-18), twice that with stochastic rounding."""

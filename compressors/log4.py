@@ -18,41 +18,36 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.compressors import packing
+from kimad.compressors import kernels, packing
 from kimad.compressors.errors import NonFiniteError, NonFiniteScale
 from kimad.compressors.scratch import SCRATCH, chunks
-from kimad.compressors.tensors import TINY, Bytes, Floats
+from kimad.compressors.tensors import Bytes, Floats
 from kimad.compressors.value_code import ValueCode
 
 Fixed: TypeAlias = NDArray[np.int16]
 
 BLOCK = 256  # values that share low and span
 UNIT = 256  # fixed-point steps an octave
-_UNIT = np.float32(UNIT)
 MAX_SPAN = 8 * UNIT  # wider blocks would pay for their smallest values with coarse levels for their largest
 _LOWEST = -126 * UNIT  # the smallest normal float32
 _HIGHEST = 128 * UNIT - 1  # just below 2^128
 
 
 def _all_levels() -> Floats:
-    """Return 2^(x / 256) for every x from _LOWEST to _HIGHEST, then their negatives; made of integers alone."""
+    """Return 2^(x / 256) for every x from _LOWEST to _HIGHEST; made of integers alone."""
     mantissa = np.array([round((2 ** (j / UNIT) - 1) * 2**23) for j in range(UNIT)], np.int32)
     exponent = np.arange(_LOWEST // UNIT, _HIGHEST // UNIT + 1, dtype=np.int32)
     bits = ((exponent + 127) << 23)[:, None] + mantissa
     levels: Floats = bits.ravel().view(np.float32)
-    return np.concatenate([levels, -levels])
+    return levels
 
 
 _LEVELS = _all_levels()
 
-# Places in _LEVELS of a block's 16 signed levels, for every span, if low is 0.
-_PLACES = (2 * np.arange(MAX_SPAN + 1)[:, None] * np.arange(8) + 7) // 14 - _LOWEST  # + 7: rounds to nearest
-_PLACES = np.concatenate([_PLACES, _PLACES + _LEVELS.size // 2], axis=1)
+_BETWEEN = _LEVELS[:-1] / 2 + _LEVELS[1:] / 2  # from here on the next level is nearer
 
-# For every span: levels an octave, and 1 - m, where m is how far from one level to the next the latter becomes nearer.
-_OCTAVES = np.maximum(np.arange(MAX_SPAN + 1), 1) / (7 * UNIT)
-_PER_OCTAVE = (1 / _OCTAVES).astype(np.float32)
-_SHIFT = (1 - np.log2((1 + np.exp2(_OCTAVES)) / 2) / _OCTAVES).astype(np.float32)
+# How far a block's 8 levels are from low in _LEVELS, for every span; + 7: rounds to nearest.
+_PLACES = (2 * np.arange(MAX_SPAN + 1)[:, None] * np.arange(8) + 7) // 14
 
 
 @final
@@ -70,27 +65,70 @@ class Log4Values(ValueCode):
 
     def encode(self, values: Floats, body: Bytes) -> None:
         """Write the nearest levels. Raises NonFiniteError."""
-        k = values.size
-        blocks = -(-k // BLOCK)
-        low, span, codes = _parts(body, blocks)
-        for part in chunks(k):
-            own = slice(part.start // BLOCK, -(-part.stop // BLOCK))
-            _quantize(values[part], low[own], span[own], codes[part.start // 2 : (part.stop + 1) // 2])
+        written = kernels.log4_encode(values, _LEVELS, body) if kernels.compiled() else _encode(values, body)
+        if not written:
+            raise NonFiniteError(f"log4: NaN or infinity among {values.size} values")
 
     def decode(self, body: Bytes, k: int) -> Floats:
         """Return the levels. Raises NonFiniteScale or TrailingBytes."""
-        fixed_low, fixed_span, codes = _parts(body, -(-k // BLOCK))
-        low, span = fixed_low.astype(np.intp), fixed_span.astype(np.intp)
-        if low.min() < _LOWEST or span.min() < 0 or span.max() > MAX_SPAN or (low + span).max() > _HIGHEST:
-            raise NonFiniteScale(
-                f"magnitudes of 2^({low.min()}/{UNIT}) to 2^({(low + span).max()}/{UNIT}), spans {span.min()} to "
-                f"{span.max()}; allowed are exponents from {_LOWEST} to {_HIGHEST} and spans from 0 to {MAX_SPAN}"
-            )
         values = np.empty(k, np.float32)
-        for part in chunks(k):
-            own = slice(part.start // BLOCK, -(-part.stop // BLOCK))
-            _dequantize(codes[part.start // 2 : (part.stop + 1) // 2], low[own], span[own], values[part])
+        if not (kernels.compiled() and kernels.log4_decode(body, _LEVELS, values)):
+            _decode(body, values)  # which also tells what is wrong with it
         return values
+
+
+def _encode(values: Floats, body: Bytes) -> bool:
+    """What `kernels.log4_encode` does."""
+    k = values.size
+    lows, spans, codes = _parts(body, -(-k // BLOCK))
+    for part in chunks(k):
+        piece, own = values[part], slice(part.start // BLOCK, -(-part.stop // BLOCK))
+        rows = _rows(piece)
+        lowest, highest = rows.min(axis=1), rows.max(axis=1)
+        if not isfinite(highest.max()):
+            return False
+        top = np.searchsorted(_BETWEEN, highest)
+        low = np.maximum(np.searchsorted(_BETWEEN, lowest), top - MAX_SPAN)
+        span = top - low
+        np.add(low, _LOWEST, out=lows[own], casting="unsafe")
+        spans[own] = span
+        levels = _levels(low, span)
+        middle = levels[:, :-1] / 2 + levels[:, 1:] / 2  # halves before the sum, which could be infinite
+        numbers = SCRATCH.get("log4 codes", rows.size, np.uint8)
+        above = SCRATCH.get("log4 above", rows.size, np.bool_).reshape(rows.shape)
+        numbers.fill(0)
+        for c in range(7):
+            np.greater(rows, middle[:, c, None], out=above)
+            numbers += above.view(np.uint8).ravel()
+        numbers = numbers[: piece.size]
+        numbers |= np.signbit(piece).view(np.uint8) << 3
+        packing.pack(numbers, 4, codes[part.start // 2 : (part.stop + 1) // 2])
+    return True
+
+
+def _decode(body: Bytes, values: Floats) -> None:
+    """What `kernels.log4_decode` does. Raises NonFiniteScale or TrailingBytes."""
+    k = values.size
+    fixed_low, fixed_span, codes = _parts(body, -(-k // BLOCK))
+    low, span = fixed_low.astype(np.intp), fixed_span.astype(np.intp)
+    if low.min() < _LOWEST or span.min() < 0 or span.max() > MAX_SPAN or (low + span).max() > _HIGHEST:
+        raise NonFiniteScale(
+            f"magnitudes of 2^({low.min()}/{UNIT}) to 2^({(low + span).max()}/{UNIT}), spans {span.min()} to "
+            f"{span.max()}; allowed are exponents from {_LOWEST} to {_HIGHEST} and spans from 0 to {MAX_SPAN}"
+        )
+    low -= _LOWEST
+    for part in chunks(k):
+        own = slice(part.start // BLOCK, -(-part.stop // BLOCK))
+        levels = _levels(low[own], span[own])
+        places = SCRATCH.get("log4 places", len(levels) * BLOCK, np.intp)
+        size = part.stop - part.start
+        places[:size] = packing.unpack(codes[part.start // 2 : (part.stop + 1) // 2], 4, size)
+        places[size:] = 0
+        rows = places.reshape(-1, BLOCK)
+        rows += np.arange(0, 16 * len(levels), 16)[:, None]
+        signed = np.concatenate([levels, -levels], axis=1)
+        # clip: with the default mode, numpy buffers `out`
+        np.take(signed, places[:size], out=values[part], mode="clip")
 
 
 def _parts(body: Bytes, blocks: int) -> tuple[Fixed, Fixed, Bytes]:
@@ -99,46 +137,16 @@ def _parts(body: Bytes, blocks: int) -> tuple[Fixed, Fixed, Bytes]:
     return fixed[:blocks], fixed[blocks:], body[4 * blocks :]
 
 
-def _quantize(values: Floats, lows: Fixed, spans: Fixed, codes: Bytes) -> None:
-    """One piece of whole blocks, but for the last."""
-    k = values.size
-    width = min(k, BLOCK)  # a single short block needs no padding
-    work = SCRATCH.get("log4", lows.size * width, np.float32)
-    np.abs(values, out=work[:k])
-    np.maximum(work[:k], TINY, out=work[:k])  # a zero, which only some operators keep, becomes the lowest level
-    np.log2(work[:k], out=work[:k])
-    work[k:] = work[k - 1]
-    rows = work.reshape(-1, width)
-    highest = np.maximum.reduce(rows, axis=1)
-    if not isfinite(highest.max()):
-        raise NonFiniteError(f"log4: NaN or infinity among {k} values")
-    top = np.minimum(np.rint(highest * _UNIT), _HIGHEST)
-    low = np.rint(np.minimum.reduce(rows, axis=1) * _UNIT)
-    low = np.minimum(np.maximum(low, top - MAX_SPAN), top)
-    span = (top - low).astype(np.intp)
-    lows[:], spans[:] = low, span
-    low /= _UNIT
-    rows -= low[:, None]
-    rows *= _PER_OCTAVE.take(span)[:, None]
-    rows += _SHIFT.take(span)[:, None]
-    np.maximum(work, 0, out=work)
-    np.minimum(work, 7, out=work)
-    numbers = SCRATCH.get("log4 codes", k, np.uint8)
-    np.copyto(numbers, work[:k], casting="unsafe")  # truncates, which is floor here
-    numbers |= np.signbit(values).view(np.uint8) << 3
-    packing.pack(numbers, 4, codes)
+def _levels(low: NDArray[np.intp], span: NDArray[np.intp]) -> Floats:
+    """The 8 magnitudes of each block, (blocks, 8); `low` as a place in _LEVELS."""
+    return _LEVELS.take(low[:, None] + _PLACES.take(span, axis=0))
 
 
-def _dequantize(codes: Bytes, low: NDArray[np.intp], span: NDArray[np.intp], out: Floats) -> None:
-    """The same back. Raises TrailingBytes."""
-    k = out.size
-    numbers = packing.unpack(codes, 4, k)
-    places = _PLACES.take(span, axis=0)
-    places += low[:, None]
-    levels = _LEVELS.take(places.ravel())
-    padded = SCRATCH.get("log4 places", low.size * BLOCK, np.intp)
-    padded[:k] = numbers
-    padded[k:] = 0
-    rows = padded.reshape(-1, BLOCK)
-    rows += np.arange(0, 16 * low.size, 16)[:, None]
-    np.take(levels, padded[:k], out=out, mode="clip")  # clip: with the default mode, numpy buffers `out`
+def _rows(values: Floats) -> Floats:
+    """Magnitudes in blocks, (blocks, 256), the last one filled up with its last value; a short block as it is."""
+    width = min(values.size, BLOCK)
+    work = SCRATCH.get("log4", -(-values.size // width) * width, np.float32)
+    np.abs(values, out=work[: values.size])
+    work[values.size :] = work[values.size - 1]
+    rows: Floats = work.reshape(-1, width)
+    return rows

@@ -1,17 +1,19 @@
 """The k entries of largest magnitude, exactly, in one pass over the tensor.
 
 A strided sample tells a threshold that slightly more than k entries reach; the pass keeps those, chunk by chunk in
-cache; a partition of the few that were kept trims them to k. Of equal magnitudes the lowest index comes first. Zeros
+cache; the few that were kept are trimmed to k. Of equal magnitudes the lowest index comes first. Zeros
 and denormals are never selected. Several times faster than a selection over the whole tensor, and it allocates O(k).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kimad.compressors import kernels
 from kimad.compressors.errors import NonFiniteError
 from kimad.compressors.scratch import SCRATCH, chunks
 from kimad.compressors.tensors import TINY, Floats, Indices
@@ -29,7 +31,7 @@ def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None)
     values += gradient first, in the same pass. The arrays may be scratch memory of this thread, good until its next
     call. Raises NonFiniteError for NaN or infinity.
     """
-    if values.size > DIRECT:
+    if values.size > DIRECT or kernels.compiled():
         return _select_large(values, k, key, gradient)
     if gradient is not None:
         np.add(values, gradient, out=values)
@@ -78,16 +80,7 @@ def coprime_stride(least: int) -> int:
 
 def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[Indices, Floats]:
     n = values.size
-    samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
-    stride = coprime_stride(n // samples)
-    sample = values[key % stride :: stride]
-    sample = np.abs(sample if gradient is None else sample + gradient[key % stride :: stride])
-    expected = k * sample.size / n
-    first = int(expected + 2 * sqrt(expected) + 1)  # two sigma more: a second pass is rare
-    for rank in (first, 2 * first, n):
-        threshold = TINY
-        if rank < sample.size:
-            threshold = max(TINY, np.partition(sample, sample.size - rank)[sample.size - rank])
+    for threshold in _thresholds(values, k, key, gradient):
         if not isfinite(threshold):
             if gradient is not None:  # as after every other error: the residual holds the gradient
                 np.add(values, gradient, out=values)
@@ -97,9 +90,35 @@ def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> 
         if kept.size >= k or threshold <= TINY:
             break
     if kept.size > k:
-        count = _close_up(indices, kept, largest(np.abs(kept), k))
+        count = _trim(indices, kept, k)
         indices, kept = indices[:count], kept[:count]
     return indices, kept
+
+
+def _thresholds(values: Floats, k: int, key: int, gradient: Floats | None) -> Iterator[np.float32]:
+    """What a little more than k entries reach, if the sample does not mislead; lower ones if it does."""
+    n = values.size
+    if n <= DIRECT:
+        yield TINY
+        return
+    samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
+    stride = coprime_stride(n // samples)
+    sample = values[key % stride :: stride]
+    sample = np.abs(sample if gradient is None else sample + gradient[key % stride :: stride])
+    expected = k * sample.size / n
+    first = int(expected + 3 * sqrt(expected) + 1)  # three sigma more: a second pass is rare
+    for rank in (first, 2 * first, n):
+        if rank < sample.size:
+            yield max(TINY, np.partition(sample, sample.size - rank)[sample.size - rank])
+        else:
+            yield TINY
+
+
+def _trim(indices: Indices, kept: Floats, k: int) -> int:
+    """Move the k largest to the front, in their order; return how many they are."""
+    if kernels.compiled():
+        return kernels.trim(indices, kept, k)
+    return _close_up(indices, kept, largest(np.abs(kept), k))
 
 
 def _close_up(indices: Indices, kept: Floats, keep: NDArray[np.bool_]) -> int:
@@ -132,30 +151,37 @@ def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None
     limit = k + max(k // 8, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
     indices = SCRATCH.get("select indices", min(n, limit + _CHUNK), np.int32)
     kept = SCRATCH.get("select values", min(n, limit + _CHUNK), np.float32)
+    part = kernels.scan if kernels.compiled() else _scan_chunk
+    position = count = 0
+    while position < n:
+        before = count
+        position, count = part(values, gradient, float(threshold), position, indices, kept, count)
+        if not np.isfinite(kept[before:count]).all():
+            raise NonFiniteError(f"topk: NaN or infinity among {n} values")
+        if count > limit and position < n:
+            count = _trim(indices[:count], kept[:count], k)
+            # a later tie has a higher index and loses
+            threshold = np.nextafter(np.abs(kept[:count]).min(), np.float32(np.inf))
+    return indices[:count], kept[:count]
+
+
+def _scan_chunk(
+    values: Floats, gradient: Floats | None, threshold: float, position: int, indices: Indices, kept: Floats, count: int
+) -> tuple[int, int]:
+    """What `kernels.scan` does, of one chunk."""
+    part = values[position : position + _CHUNK]
+    size = part.size
+    if gradient is not None:
+        np.add(part, gradient[position : position + size], out=part)
     magnitude = SCRATCH.get("select magnitude", _CHUNK, np.float32)
     mask = SCRATCH.get("select mask", _CHUNK, np.bool_)
-    count = 0
-    for start in range(0, n, _CHUNK):
-        part = values[start : start + _CHUNK]
-        size = part.size
-        if gradient is not None:
-            np.add(part, gradient[start : start + size], out=part)
-        np.abs(part, out=magnitude[:size])
-        np.less(magnitude[:size], threshold, out=mask[:size])
-        np.logical_not(mask[:size], out=mask[:size])  # not below, and so NaN comes through, to be seen
-        padded = (size + 7) // 8 * 8
-        mask[size:padded] = False
-        hits = _places(mask[:padded])
-        end = count + hits.size
-        part.take(hits, out=kept[count:end], mode="clip")  # clip: with the default mode, numpy buffers `out`
-        np.add(hits, start, out=indices[count:end], casting="unsafe")
-        if not np.isfinite(kept[count:end]).all():
-            raise NonFiniteError(f"topk: NaN or infinity among {n} values")
-        count = end
-        if count > limit and start + size < n:
-            size = np.abs(kept[:count])
-            keep = largest(size, k)
-            # a later tie has a higher index and loses
-            threshold = np.nextafter(size[keep].min(), np.float32(np.inf))
-            count = _close_up(indices[:count], kept[:count], keep)
-    return indices[:count], kept[:count]
+    np.abs(part, out=magnitude[:size])
+    np.less(magnitude[:size], np.float32(threshold), out=mask[:size])
+    np.logical_not(mask[:size], out=mask[:size])  # not below, and so NaN comes through, to be seen
+    padded = (size + 7) // 8 * 8
+    mask[size:padded] = False
+    hits = _places(mask[:padded])
+    end = count + hits.size
+    part.take(hits, out=kept[count:end], mode="clip")  # clip: with the default mode, numpy buffers `out`
+    np.add(hits, position, out=indices[count:end], casting="unsafe")
+    return position + size, end

@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 import torch
 
-from kimad.compressors import index_code
+from kimad.compressors import index_code, kernels
 from kimad.compressors.compressor import Call, Compressor, check_parameters
 from kimad.compressors.errors import (
     BadIndexCode,
@@ -137,6 +137,9 @@ class SparseCompressor(Compressor):
 
     def _add(self, target: Floats, indices: Indices, decoded: Floats, scale: np.float32) -> None:
         """target[places] += scale * decoded; right because places are unique. `decoded` may be overwritten."""
+        if self.unit == 1 and kernels.compiled():
+            kernels.add_at(target, indices, decoded, float(scale))
+            return
         if scale != 1:
             decoded = np.multiply(decoded, scale, out=decoded)  # before the sum, so that no FMA can join them
         if self.unit == 1:

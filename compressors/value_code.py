@@ -47,7 +47,6 @@ class DenseValues(ValueCode):
         self._operator.write_entries(values, None, body, 0, 0)
 
     def decode(self, body: Bytes, k: int) -> Floats:
-        values = np.empty(k, np.float32)
-        for part, decoded in self._operator.read_entries(body, k, 0):
-            values[part] = decoded
+        values = np.zeros(k, np.float32)
+        self._operator.add_entries(body, values, 0, 1.0)
         return values

@@ -1,0 +1,175 @@
+"""Loops that numpy cannot fuse, compiled where there was a C compiler at installation; numpy stands in elsewhere.
+
+Each function gives the bits of the numpy code beside its call, which a test compares. The library is plain C and knows
+nothing of Python, so that ctypes loads it and releases the interpreter's lock while it runs. What a function is given
+is checked here: dtype, contiguity, and that nothing is read or written outside of an array.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import c_float, c_int, c_int64, c_void_p
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.tensors import Bytes, Floats, Indices
+
+BLOCK = 256  # as kernels.h has it
+LOG4_LEVELS = 254 * 256  # as log4.c has it
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
+    "scan": (c_void_p, c_void_p, c_int64, c_float, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_void_p),
+    "trim": (c_void_p, c_void_p, c_int64, c_int64, c_void_p),
+    "add_at": (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_float),
+    "elias_fano_encode": (c_void_p, c_int64, c_int, c_void_p, c_int64),
+    "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p),
+    "log4_encode": (c_void_p, c_int64, c_void_p, c_void_p),
+    "log4_decode": (c_void_p, c_int64, c_void_p, c_void_p),
+    "linear_encode": (c_void_p, c_int64, c_int, c_float, c_float, c_void_p, c_void_p),
+    "linear_add": (c_void_p, c_void_p, c_int64, c_int, c_void_p, c_float),
+    "bfloat16_encode": (c_void_p, c_int64, c_void_p),
+    "bfloat16_finite": (c_void_p, c_int64),
+    "bfloat16_add": (c_void_p, c_int64, c_void_p, c_float),
+}
+_RESULTS: dict[str, Any] = {"scan": c_int64, "trim": c_int64}
+
+
+def _load() -> ctypes.CDLL | None:
+    """The library that installation built, or None. Frames are little-endian, and so are the kernels."""
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_compiled{suffix}")
+        if path.is_file() and sys.byteorder == "little":
+            try:
+                library = ctypes.CDLL(str(path))
+                for name, arguments in _ARGUMENTS.items():
+                    function = getattr(library, name)
+                    function.argtypes, function.restype = arguments, _RESULTS.get(name, c_int)
+            except (OSError, AttributeError):  # of another machine, or of an older version
+                return None
+            return library
+    return None
+
+
+_LIBRARY = _load()
+_enabled = _LIBRARY is not None
+
+
+def compiled() -> bool:
+    """Whether the functions below can be called."""
+    return _enabled
+
+
+def _at(array: NDArray[Any], dtype: type[np.generic], least: int) -> int:
+    """The address of a flat array. Raises ValueError unless it holds at least so many aligned entries of this dtype."""
+    if array.dtype != dtype or array.size < least or not (array.flags.c_contiguous and array.flags.aligned):
+        raise ValueError(f"{array.dtype} array of {array.size} entries, must be {least} of {dtype.__name__} in a row")
+    return array.ctypes.data
+
+
+def _blocks(n: int) -> int:
+    return -(-n // BLOCK)
+
+
+def scan(
+    values: Floats, gradient: Floats | None, threshold: float, position: int, indices: Indices, kept: Floats, count: int
+) -> tuple[int, int]:
+    """From `position` on: values += gradient, and keep what is not below the threshold, until `kept` is nearly full.
+
+    Returns the position that it came to, and how many entries are kept now.
+    """
+    n, room = values.size, kept.size
+    added = None if gradient is None else _at(gradient, np.float32, n)
+    reached = c_int64(position)
+    count = _call("scan", _at(values, np.float32, n), added, n, threshold, position, _at(indices, np.int32, room),
+                  _at(kept, np.float32, room), count, room, ctypes.byref(reached))  # fmt: skip
+    return reached.value, count
+
+
+def trim(indices: Indices, kept: Floats, k: int) -> int:
+    """Move the k >= 1 largest magnitudes of more than k to the front, of equal ones the first; return k."""
+    between = SCRATCH.get("trim", kept.size, np.float32)
+    return _call("trim", _at(indices, np.int32, kept.size), _at(kept, np.float32, k + 1), kept.size, k,
+                 _at(between, np.float32, kept.size))  # fmt: skip
+
+
+def add_at(target: Floats, indices: Indices, decoded: Floats, scale: float) -> None:
+    """target[indices] += scale * decoded. Raises IndexError, and adds nothing, for an index outside."""
+    count = indices.size
+    if not _call("add_at", _at(target, np.float32, 0), target.size, _at(indices, np.int32, 0),
+                 _at(decoded, np.float32, count), count, scale):  # fmt: skip
+        raise IndexError(f"an index outside of {target.size} entries")
+
+
+def elias_fano_encode(indices: Indices, low_bits: int, out: Bytes, high_bytes: int) -> None:
+    """Write k >= 1 increasing indices; `out` has exactly their size."""
+    _call("elias_fano_encode", _at(indices, np.int32, 1), indices.size, low_bits, _at(out, np.uint8, high_bytes),
+          high_bytes)  # fmt: skip
+
+
+def elias_fano_decode(body: Bytes, high_bytes: int, n: int, low_bits: int, indices: Indices) -> bool:
+    """Read as many indices as there is room for; False if the body is not one that was written."""
+    return bool(
+        _call("elias_fano_decode", _at(body, np.uint8, high_bytes), body.size, high_bytes, n, indices.size, low_bits,
+              _at(indices, np.int32, 1))
+    )  # fmt: skip
+
+
+def log4_encode(values: Floats, levels: Floats, body: Bytes) -> bool:
+    """Write low, span and codes of k >= 1 values, `levels` being all there are; False where one is not finite."""
+    k = values.size
+    return bool(
+        _call("log4_encode", _at(values, np.float32, 1), k, _at(levels, np.float32, LOG4_LEVELS),
+              _at(body, np.uint8, 4 * _blocks(k) + (k + 1) // 2))
+    )  # fmt: skip
+
+
+def log4_decode(body: Bytes, levels: Floats, out: Floats) -> bool:
+    """The same back; False if the body is not one that was written."""
+    k = out.size
+    return bool(
+        _call("log4_decode", _at(body, np.uint8, 4 * _blocks(k) + (k + 1) // 2), k,
+              _at(levels, np.float32, LOG4_LEVELS), _at(out, np.float32, 1))
+    )  # fmt: skip
+
+
+def linear_encode(values: Floats, bits: int, largest: float, tiny: float, scales: Floats, codes: Bytes) -> bool:
+    """Scales from `tiny` to `largest`, or 0, and codes of 4 or 8 bits; False where a value is not finite."""
+    n = values.size
+    return bool(
+        _call("linear_encode", _at(values, np.float32, 0), n, bits, largest, tiny,
+              _at(scales, np.float32, _blocks(n)), _at(codes, np.uint8, (n * bits + 7) // 8))
+    )  # fmt: skip
+
+
+def linear_add(codes: Bytes, scales: Floats, bits: int, target: Floats, factor: float) -> None:
+    """target += factor * what codes and scales carry."""
+    n = target.size
+    _call("linear_add", _at(codes, np.uint8, (n * bits + 7) // 8), _at(scales, np.float32, _blocks(n)), n, bits,
+          _at(target, np.float32, 0), factor)  # fmt: skip
+
+
+def bfloat16_encode(values: Floats, codes: Bytes) -> bool:
+    """The nearest bfloat16, at most the largest finite one; False where a value is not finite."""
+    n = values.size
+    return bool(_call("bfloat16_encode", _at(values, np.float32, 0), n, _at(codes, np.uint8, 2 * n)))
+
+
+def bfloat16_finite(codes: Bytes) -> bool:
+    """Whether no code is infinity or NaN."""
+    return bool(_call("bfloat16_finite", _at(codes, np.uint8, 0), codes.size // 2))
+
+
+def bfloat16_add(codes: Bytes, target: Floats, factor: float) -> None:
+    """target += factor * what the codes carry."""
+    n = target.size
+    _call("bfloat16_add", _at(codes, np.uint8, 2 * n), n, _at(target, np.float32, 0), factor)
+
+
+def _call(name: str, *arguments: Any) -> int:
+    found: int = getattr(_LIBRARY, name)(*arguments)
+    return found

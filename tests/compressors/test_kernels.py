@@ -1,0 +1,180 @@
+"""The compiled kernels give the bits of numpy's code, and refuse what they must not touch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kimad.compressors import NonFiniteError, Option, compressor, decode, elias_fano, encode_owed, kernels
+from kimad.compressors.errors import BadIndices, TrailingBytes
+from tests.compressors.cases import DERANDOMIZED, KINDS, LENGTHS, frame_of, options, sample
+
+OPERATORS = ("topk", "threshold", "blocktopk", "randomk", "int8", "int4", "int8-stochastic", "bfloat16")
+
+
+@contextmanager
+def numpy_alone() -> Iterator[None]:
+    before = kernels._enabled
+    kernels._enabled = False
+    try:
+        yield
+    finally:
+        kernels._enabled = before
+
+
+def test_the_kernels_were_built() -> None:
+    """A machine that tests Kimad has a compiler; without this, all below would compare numpy's code with itself."""
+    assert kernels.compiled()
+
+
+def both(work: Callable[[], list[Tensor]]) -> None:
+    fast = work()
+    with numpy_alone():
+        slow = work()
+    for a, b in zip(fast, slow, strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+@DERANDOMIZED
+@given(
+    st.sampled_from(OPERATORS), st.sampled_from(sorted(KINDS)), st.sampled_from([*LENGTHS, 50_021, 300_007]),
+    st.integers(0, 2**20),
+)  # fmt: skip
+def test_frames_residuals_and_sums_are_the_same_bits(name: str, kind: str, n: int, seed: int) -> None:
+    values, residual = sample(kind, n, seed), sample(kind, n, seed + 1)
+    if kind == "largest":
+        residual.zero_()  # their sum would be infinite
+    choices = options(compressor(name), n)
+
+    def work() -> list[Tensor]:
+        frame = frame_of(values, option, seed)
+        total = torch.full((n,), 0.125)
+        decode(frame, total, -0.3)
+        owed, room = residual.clone(), torch.zeros(frame.numel(), dtype=torch.uint8)
+        encode_owed(owed, values, option, room, key=seed)
+        return [frame, total, owed, room]
+
+    for option in choices[seed % 3 :: 3]:
+        both(work)
+
+
+@pytest.mark.parametrize("low_bits", range(31))
+def test_indices_of_any_width_are_the_same_bytes(low_bits: int) -> None:
+    rng = np.random.default_rng(low_bits)
+    n = min(2**31 - 1, 3000 << low_bits)
+    for k in (1, 2, 3, 7, 8, 9, 1001):
+        indices = np.unique(rng.integers(0, n, k)).astype(np.int32)
+        size = elias_fano.body_bytes(n, indices.size, low_bits)
+
+        def work(indices: np.ndarray = indices, size: int = size) -> list[Tensor]:
+            body = np.full(size, 0xA5, np.uint8)
+            elias_fano.encode(indices, n, low_bits, body)
+            return [torch.from_numpy(body), torch.from_numpy(elias_fano.decode(body, n, indices.size, low_bits))]
+
+        both(work)
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_what_is_wrong_with_indices_is_named_all_the_same(place: int) -> None:
+    """Every damaged byte that numpy's decoder refuses is refused, with its words; every other decodes alike."""
+    indices = np.array([3, 40, 41, 90], np.int32)
+    body = np.zeros(elias_fano.body_bytes(100, 4, 3), np.uint8)
+    elias_fano.encode(indices, 100, 3, body)
+    refused = 0
+    for flipped in range(1, 256):
+        damaged = body.copy()
+        damaged[place % body.size] ^= flipped
+        found: list[object] = []
+        for enabled in (True, False):
+            try:
+                if enabled:
+                    found.append(elias_fano.decode(damaged, 100, 4, 3).tolist())
+                else:
+                    with numpy_alone():
+                        found.append(elias_fano.decode(damaged, 100, 4, 3).tolist())
+            except (BadIndices, TrailingBytes) as error:
+                found.append(f"{type(error).__name__}: {error}")
+        assert found[0] == found[1]
+        refused += isinstance(found[0], str)
+    assert refused
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["topk", "int8", "int4", "bfloat16"])
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 255, 256, 257, 5000])
+def test_every_place_of_a_value_that_is_not_finite_is_seen(name: str, bad: float, n: int) -> None:
+    option = Option(name, max(1, n // 10) if name == "topk" else 0, "log4" if name == "topk" else "")
+    for place in {0, 1 % n, n // 2, n - 1}:
+        values = sample("normal", n, place)
+        values[place] = bad
+        with pytest.raises(NonFiniteError, match="NaN or infinity"):
+            frame_of(values, option)
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 64, 1000, 4097])
+def test_scanning_goes_on_where_room_ran_out(n: int) -> None:
+    values = sample("heavy", n, n).numpy()
+    room = min(n, 40)
+    kept, indices = np.empty(room, np.float32), np.empty(room, np.int32)
+    found: list[int] = []
+    position = rounds = 0
+    while position < n:
+        position, count = kernels.scan(values, None, 1.0, position, indices, kept, 0)
+        found += indices[:count].tolist()
+        rounds += 1
+        assert rounds <= n
+    assert found == np.flatnonzero(np.abs(values) >= 1).tolist()
+
+
+@DERANDOMIZED
+@given(st.sampled_from(sorted(KINDS)), st.integers(2, 3000), st.floats(0, 1), st.integers(0, 2**16))
+def test_trimming_keeps_the_largest_and_of_ties_the_first(kind: str, n: int, share: float, seed: int) -> None:
+    values = sample(kind, n, seed).numpy()
+    k = max(1, min(n - 1, int(share * n)))
+    indices, kept = np.arange(n, dtype=np.int32), values.copy()
+    assert kernels.trim(indices, kept, k) == k
+    expected = np.sort(np.argsort(-np.abs(values), kind="stable")[:k])
+    assert np.array_equal(indices[:k], expected)
+    assert np.array_equal(kept[:k], values[expected])
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    floats, ints = np.zeros(300, np.float32), np.zeros(300, np.int32)
+    codes = np.zeros(300, np.uint8)
+    with pytest.raises(ValueError, match="float64 array of 300 entries, must be 1 of float32"):
+        kernels.linear_add(codes, floats.astype(np.float64), 8, floats[:100], 1.0)
+    with pytest.raises(ValueError, match="float32 array of 1 entries, must be 2"):
+        kernels.linear_add(codes, floats[:1], 8, floats, 1.0)
+    with pytest.raises(ValueError, match="in a row"):
+        kernels.linear_add(codes[::2], floats, 8, floats[:100], 1.0)
+    with pytest.raises(ValueError, match="must be 300 of float32"):
+        kernels.add_at(floats, ints, floats[:299], 1.0)
+    unaligned = np.zeros(1201, np.uint8)[1:].view(np.float32)
+    with pytest.raises(ValueError, match="in a row"):
+        kernels.trim(ints, unaligned, 5)
+    for outside in (-1, 300):
+        ints[7] = outside
+        with pytest.raises(IndexError, match="an index outside of 300 entries"):
+            kernels.add_at(floats, ints, np.ones(300, np.float32), 1.0)
+        assert not floats.any()
+
+
+def test_a_frame_at_an_odd_address_is_read_and_written() -> None:
+    values = sample("normal", 1000, 1)
+    for option in (Option("int8"), Option("int4"), Option("bfloat16"), Option("topk", 200, "log4")):
+        frame = frame_of(values, option)
+        room = torch.zeros(frame.numel() + 1, dtype=torch.uint8)
+        owed = torch.zeros(1000)
+        encode_owed(owed, values, option, room[1:])
+        assert torch.equal(room[1:], frame)
+        total, other = torch.zeros(1000), torch.zeros(1000)
+        decode(room[1:], total)
+        decode(frame, other)
+        assert torch.equal(total, other)
