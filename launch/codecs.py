@@ -12,7 +12,7 @@ import click
 import psutil
 import torch
 
-from kimad.compressors import synthetic
+from kimad.compressors import kernels, synthetic
 from kimad.files import replacing
 from kimad.launch.codecs_measure import Row, matrix_shape, measure
 from kimad.launch.codecs_plot import plot
@@ -65,10 +65,12 @@ def command(numel: int, file: Path | None, repeats: int, seed: int, as_json: boo
         "gradient": None if file is None else file.name,
         "repeats": repeats,
         "seed": seed,
+        "compiled": kernels.compiled(),
         "copy_s": copy_s,
         "rows": [asdict(row) for row in rows],
     }
-    title = f"{numel:,} entries; times in copies of {seconds(copy_s)}, one thread, median of {repeats}"
+    code = "compiled kernels" if kernels.compiled() else "numpy alone"
+    title = f"{numel:,} entries; times in copies of {seconds(copy_s)}, one thread, {code}, median of {repeats}"
     if out is not None:
         _write_all(out, figures, rows, title, file)
     if as_json:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from ctypes import c_float, c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_int64, c_uint32, c_void_p
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,18 +42,21 @@ _RESULTS: dict[str, Any] = {"scan": c_int64, "trim": c_int64}
 
 def _load() -> ctypes.CDLL | None:
     """The library that installation built, or None. Frames are little-endian, and so are the kernels."""
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_compiled{suffix}")
-        if path.is_file() and sys.byteorder == "little":
-            try:
-                library = ctypes.CDLL(str(path))
-                for name, arguments in _ARGUMENTS.items():
-                    function = getattr(library, name)
-                    function.argtypes, function.restype = arguments, _RESULTS.get(name, c_int)
-            except (OSError, AttributeError):  # of another machine, or of an older version
-                return None
-            return library
-    return None
+    folder = Path(__file__).parent
+    built = [path for suffix in EXTENSION_SUFFIXES if (path := folder / f"_compiled{suffix}").is_file()]
+    if not built or sys.byteorder != "little":
+        return None
+    try:
+        library = ctypes.CDLL(str(built[0]))
+        library.header_crc.restype = c_uint32
+        if library.header_crc() != crc32((folder / "kernels.h").read_bytes()):
+            return None  # built from other sources than this file is for
+    except (OSError, AttributeError):  # of another machine, or something else altogether
+        return None
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, _RESULTS.get(name, c_int)
+    return library
 
 
 _LIBRARY = _load()

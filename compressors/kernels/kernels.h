@@ -17,6 +17,9 @@
 #define WIDE
 #endif
 
+/* header.c */
+uint32_t header_crc(void);
+
 /* select.c */
 int64_t scan(float *values, const float *gradient, int64_t n, float threshold, int64_t position, int32_t *indices,
              float *kept, int64_t count, int64_t room, int64_t *reached);
