@@ -68,10 +68,13 @@ def encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
 
 
 def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
-    """Return the k >= 1 indices, checked to be strictly increasing and below n. Raises BadIndices or TrailingBytes."""
+    """Return the k >= 1 indices, strictly increasing and below n, perhaps in scratch memory of this thread.
+
+    Raises BadIndices or TrailingBytes.
+    """
     high_bytes = _high_bytes(n, k, low_bits)
     if kernels.compiled():
-        indices = np.empty(k, np.int32)
+        indices: Indices = SCRATCH.get("elias_fano", k, np.int32)
         if kernels.elias_fano_decode(body, high_bytes, n, low_bits, indices):
             return indices
     # here, what is wrong with it is found out too

@@ -86,7 +86,10 @@ def encode(indices: Indices, n: int, code: int, key: int, out: Bytes) -> None:
 
 
 def decode(body: Bytes, n: int, k: int, code: int) -> Indices:
-    """Return the k >= 1 indices, checked to be strictly increasing and below n. Raises BadIndices or TrailingBytes."""
+    """Return the k >= 1 indices, checked to be strictly increasing and below n, perhaps in scratch memory.
+
+    Raises BadIndices or TrailingBytes.
+    """
     if code == DENSE:
         return np.arange(n, dtype=np.int32)
     if code == SEEDED:

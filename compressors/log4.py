@@ -71,7 +71,7 @@ class Log4Values(ValueCode):
 
     def decode(self, body: Bytes, k: int) -> Floats:
         """Return the levels. Raises NonFiniteScale or TrailingBytes."""
-        values = np.empty(k, np.float32)
+        values: Floats = SCRATCH.get("kept values", k, np.float32)
         if not (kernels.compiled() and kernels.log4_decode(body, _LEVELS, values)):
             _decode(body, values)  # which also tells what is wrong with it
         return values

@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 
 from kimad.compressors.dense import DenseCompressor
+from kimad.compressors.scratch import SCRATCH
 from kimad.compressors.tensors import Bytes, Floats
 
 
@@ -29,7 +30,7 @@ class ValueCode(ABC):
 
     @abstractmethod
     def decode(self, body: Bytes, k: int) -> Floats:
-        """Return k >= 1 finite values in new memory, the same bits on every machine. Raises a FrameError."""
+        """Return k >= 1 finite values, the same bits on every machine, in scratch memory. Raises a FrameError."""
 
 
 @final
@@ -47,6 +48,7 @@ class DenseValues(ValueCode):
         self._operator.write_entries(values, None, body, 0, 0)
 
     def decode(self, body: Bytes, k: int) -> Floats:
-        values = np.zeros(k, np.float32)
+        values: Floats = SCRATCH.get("kept values", k, np.float32)
+        values.fill(0)
         self._operator.add_entries(body, values, 0, 1.0)
         return values
