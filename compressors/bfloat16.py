@@ -20,24 +20,7 @@ from kimad.compressors.tensors import Bytes, Floats
 _MAGNITUDE = np.uint16(0x7FFF)
 _INFINITY = np.uint16(0x7F80)  # this pattern or above: infinity or NaN
 _LARGEST = np.uint16(0x7F7F)
-
-
-def round_to_bfloat16(values: Floats, codes: Bytes) -> None:
-    """Write the nearest bfloat16, ties to even; beyond the largest one, that. Raises NonFiniteError."""
-    if kernels.compiled():
-        if not kernels.bfloat16_encode(values, codes):
-            raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
-        return
-    patterns = SCRATCH.get("bfloat16", values.size, np.uint16)  # aligned, which those of a frame are not
-    for part in chunks(values.size, TORCH_PIECE):
-        # numpy has no bfloat16, so torch converts
-        torch.from_numpy(patterns[part]).view(torch.bfloat16).copy_(torch.from_numpy(values[part]))
-    if not finite(patterns):
-        if not np.isfinite(values).all():
-            raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
-        overflow = (patterns & _MAGNITUDE) >= _INFINITY
-        patterns[overflow] = (patterns[overflow] & ~_MAGNITUDE) | _LARGEST  # or the residual becomes infinite
-    np.copyto(codes.view("<u2"), patterns)
+NONFINITE = "bfloat16 frame carries NaN or infinity among its values"
 
 
 def finite(patterns: NDArray[np.uint16]) -> bool:
@@ -58,22 +41,37 @@ class BFloat16(DenseCompressor):
         return 2 * n
 
     def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
-        round_to_bfloat16(values, codes)
+        patterns = SCRATCH.get("bfloat16", values.size, np.uint16)  # aligned, which those of a frame are not
+        for part in chunks(values.size, TORCH_PIECE):
+            # numpy has no bfloat16, so torch converts
+            torch.from_numpy(patterns[part]).view(torch.bfloat16).copy_(torch.from_numpy(values[part]))
+        if not finite(patterns):
+            if not np.isfinite(values).all():
+                raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
+            overflow = (patterns & _MAGNITUDE) >= _INFINITY
+            patterns[overflow] = (patterns[overflow] & ~_MAGNITUDE) | _LARGEST  # or the residual becomes infinite
+        np.copyto(codes.view("<u2"), patterns)
 
     def check(self, codes: Bytes, scales: Floats, n: int, levels: int) -> None:
-        if not (kernels.bfloat16_finite(codes) if kernels.compiled() else finite(codes.view("<u2"))):
-            raise NonFiniteValues("bfloat16 frame carries NaN or infinity among its values")
+        if not finite(codes.view("<u2")):
+            raise NonFiniteValues(NONFINITE)
 
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
         bits = out.view(np.uint32)
         np.copyto(bits, codes.view("<u2"))
         np.left_shift(bits, 16, out=bits)
 
-    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
+    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
+        if kernels.compiled() and not kernels.bfloat16_encode(values, gradient, codes):
+            raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
+        return kernels.compiled()
+
+    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
         if kernels.compiled():
+            if not kernels.bfloat16_finite(codes):
+                raise NonFiniteValues(NONFINITE)
             kernels.bfloat16_add(codes, target, factor)
-        else:
-            super().add(codes, scales, target, levels, factor)
+        return kernels.compiled()
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
         """2.7e-6 of the energy (measured on gradients of a ResNet-18)."""

@@ -45,11 +45,13 @@ class DenseCompressor(Compressor):
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
         """The values of one piece, the same bits on every machine."""
 
-    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
-        """target += factor * the values of one piece, each operation rounded on its own; the same bits everywhere."""
-        decoded = SCRATCH.get("decoded", target.size, np.float32)
-        self.dequantize(codes, scales, decoded, levels)
-        add_scaled(target, decoded, factor)
+    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
+        """Do all of `write_entries` in one compiled loop, where there is one. Raises NonFiniteError."""
+        return False
+
+    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
+        """target += factor * the values, all checked before, in one compiled loop, where there is one."""
+        return False
 
     @final
     def body_bytes(self, shape: Sequence[int], option: Option) -> int:
@@ -78,6 +80,8 @@ class DenseCompressor(Compressor):
         """Write scales and codes; `gradient` as in `write`. Raises NonFiniteError."""
         cut = self.scale_bytes(values.size)
         scales, codes = body[:cut].view("<f4"), body[cut:]
+        if self.encode_compiled(values, gradient, scales, codes):
+            return
         for stream, part in enumerate(chunks(values.size, self.chunk)):
             piece = values[part]
             if gradient is not None:
@@ -86,7 +90,7 @@ class DenseCompressor(Compressor):
             own = scales[part.start // BLOCK : blocks_of(part.stop)]
             self.quantize(piece, own, codes[where], levels, key, stream)
             if gradient is not None:
-                self.add(codes[where], own, piece, levels, -1.0)
+                self._add(codes[where], own, piece, levels, -1.0)
 
     @final
     def add_entries(self, body: Bytes, target: Floats, levels: int, factor: float) -> None:
@@ -94,6 +98,8 @@ class DenseCompressor(Compressor):
         cut = self.scale_bytes(target.size)
         scales = read_scales(body, target.size) if self.scaled else np.empty(0, np.float32)
         codes = body[cut:]
+        if self.add_compiled(codes, scales, target, factor):
+            return
         pieces = [
             (part, codes[self._codes(part, levels)], scales[part.start // BLOCK : blocks_of(part.stop)])
             for part in chunks(target.size, self.chunk)
@@ -101,7 +107,12 @@ class DenseCompressor(Compressor):
         for part, piece, own in pieces:
             self.check(piece, own, part.stop - part.start, levels)
         for part, piece, own in pieces:
-            self.add(piece, own, target[part], levels, factor)
+            self._add(piece, own, target[part], levels, factor)
+
+    def _add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
+        decoded = SCRATCH.get("decoded", target.size, np.float32)
+        self.dequantize(codes, scales, decoded, levels)
+        add_scaled(target, decoded, factor)
 
     def _codes(self, part: slice, levels: int) -> slice:
         return slice(self.code_bytes(part.start, levels), self.code_bytes(part.stop, levels))

@@ -73,12 +73,6 @@ class Linear(DenseCompressor):
         return packing.packed_bytes(n, self._bits)
 
     def quantize(self, values: Floats, scales: Floats, codes: Bytes, levels: int, key: int, stream: int) -> None:
-        if kernels.compiled() and not self._stochastic:
-            own = SCRATCH.get("scales", scales.size, np.float32)  # those of a frame are not aligned
-            if not kernels.linear_encode(values, self._bits, float(LARGEST), float(TINY), own, codes):
-                raise NonFiniteError(f"NaN or infinity among {values.size} values, only finite ones can be sent")
-            scales[:] = own
-            return
         scale = largest(values)
         np.divide(scale, self._levels, out=scale)
         usable(scale)
@@ -99,13 +93,20 @@ class Linear(DenseCompressor):
         unpack_signed(codes, self._bits, out)
         expand(out, scales)
 
-    def add(self, codes: Bytes, scales: Floats, target: Floats, levels: int, factor: float) -> None:
-        if not kernels.compiled():
-            super().add(codes, scales, target, levels, factor)
-            return
-        own = SCRATCH.get("scales", scales.size, np.float32)
-        own[:] = scales
-        kernels.linear_add(codes, own, self._bits, target, factor)
+    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
+        if self._stochastic or not kernels.compiled():
+            return False
+        own = SCRATCH.get("scales", scales.size, np.float32)  # those of a frame are not aligned
+        if not kernels.linear_encode(values, gradient, self._bits, float(LARGEST), float(TINY), own, codes):
+            raise NonFiniteError(f"NaN or infinity among {values.size} values, only finite ones can be sent")
+        scales[:] = own
+        return True
+
+    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
+        if kernels.compiled():
+            packing.check_end(codes, self._bits, target.size)
+            kernels.linear_add(codes, scales, self._bits, target, factor)
+        return kernels.compiled()
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:
         """8e-5 and 2.6 % of the energy (measured on gradients of a ResNet-18), twice that with stochastic rounding."""

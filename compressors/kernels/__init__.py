@@ -31,9 +31,9 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
     "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p),
     "log4_encode": (c_void_p, c_int64, c_void_p, c_void_p),
     "log4_decode": (c_void_p, c_int64, c_void_p, c_void_p),
-    "linear_encode": (c_void_p, c_int64, c_int, c_float, c_float, c_void_p, c_void_p),
+    "linear_encode": (c_void_p, c_void_p, c_int64, c_int, c_float, c_float, c_void_p, c_void_p),
     "linear_add": (c_void_p, c_void_p, c_int64, c_int, c_void_p, c_float),
-    "bfloat16_encode": (c_void_p, c_int64, c_void_p),
+    "bfloat16_encode": (c_void_p, c_void_p, c_int64, c_void_p),
     "bfloat16_finite": (c_void_p, c_int64),
     "bfloat16_add": (c_void_p, c_int64, c_void_p, c_float),
 }
@@ -141,11 +141,17 @@ def log4_decode(body: Bytes, levels: Floats, out: Floats) -> bool:
     )  # fmt: skip
 
 
-def linear_encode(values: Floats, bits: int, largest: float, tiny: float, scales: Floats, codes: Bytes) -> bool:
-    """Scales from `tiny` to `largest`, or 0, and codes of 4 or 8 bits; False where a value is not finite."""
+def linear_encode(
+    values: Floats, gradient: Floats | None, bits: int, largest: float, tiny: float, scales: Floats, codes: Bytes
+) -> bool:
+    """Scales from `tiny` to `largest`, or 0, and codes of 4 or 8 bits; False where a value is not finite.
+
+    With a gradient: values += gradient first, and values -= what was coded last.
+    """
     n = values.size
+    added = None if gradient is None else _at(gradient, np.float32, n)
     return bool(
-        _call("linear_encode", _at(values, np.float32, 0), n, bits, largest, tiny,
+        _call("linear_encode", _at(values, np.float32, 0), added, n, bits, largest, tiny,
               _at(scales, np.float32, _blocks(n)), _at(codes, np.uint8, (n * bits + 7) // 8))
     )  # fmt: skip
 
@@ -157,10 +163,14 @@ def linear_add(codes: Bytes, scales: Floats, bits: int, target: Floats, factor: 
           _at(target, np.float32, 0), factor)  # fmt: skip
 
 
-def bfloat16_encode(values: Floats, codes: Bytes) -> bool:
-    """The nearest bfloat16, at most the largest finite one; False where a value is not finite."""
+def bfloat16_encode(values: Floats, gradient: Floats | None, codes: Bytes) -> bool:
+    """The nearest bfloat16, at most the largest finite one; False where a value is not finite.
+
+    With a gradient: values += gradient first, and values -= what was coded last.
+    """
     n = values.size
-    return bool(_call("bfloat16_encode", _at(values, np.float32, 0), n, _at(codes, np.uint8, 2 * n)))
+    added = None if gradient is None else _at(gradient, np.float32, n)
+    return bool(_call("bfloat16_encode", _at(values, np.float32, 0), added, n, _at(codes, np.uint8, 2 * n)))
 
 
 def bfloat16_finite(codes: Bytes) -> bool:

@@ -1,6 +1,8 @@
 /* Sorted indices: unary high parts and planes of low bits, as elias_fano.py describes them. */
 #include "kernels.h"
 
+#define PIECE 2048 /* indices decoded at once: they stay in the nearest cache */
+
 static const int WIDTHS[] = {8, 8, 8, 4, 2, 1};
 
 /* The plane of `width` bits that has `below` lower bits under it, first index in the lowest bits of a byte. */
@@ -60,40 +62,73 @@ static inline uint64_t mirrored(uint64_t word) {
     return (word >> 1 & 0x5555555555555555ull) | (word & 0x5555555555555555ull) << 1;
 }
 
-/* Where the bits are set, each less the number of those before it: the high parts. Returns 0 unless they are k. */
-static int high_parts(const uint8_t *body, int64_t high_bytes, int64_t highest, int64_t k, int32_t *indices) {
-    int64_t found = 0;
-    for (int64_t at = 0; at < high_bytes; at += 8) {
-        uint64_t word = 0;
-        memcpy(&word, body + at, high_bytes - at < 8 ? (size_t)(high_bytes - at) : 8);
-        if (found + __builtin_popcountll(word) > k) return 0;
-        for (word = mirrored(word); word; word &= word - 1, found++)
-            indices[found] = (int32_t)(8 * at + __builtin_ctzll(word) - found);
+typedef struct {
+    const uint8_t *body;
+    int64_t bytes, at; /* how many there are, and which of them are to be loaded next */
+    uint64_t left;     /* bits of the word before that */
+    int64_t found;
+} bits;
+
+static void load(bits *b) {
+    const int64_t here = b->bytes - b->at < 8 ? b->bytes - b->at : 8;
+    b->left = 0;
+    memcpy(&b->left, b->body + b->at, (size_t)here);
+    b->left = mirrored(b->left);
+    b->at += 8;
+}
+
+/* The next `count` places of bits that are set, each less the number of those before it. Returns 0 if there are less. */
+static int high_parts(bits *b, int64_t count, int32_t *indices) {
+    for (int64_t j = 0; j < count;) {
+        while (!b->left) {
+            if (b->at >= b->bytes) return 0;
+            load(b);
+        }
+        for (; b->left && j < count; b->left &= b->left - 1, j++)
+            indices[j] = (int32_t)(8 * (b->at - 8) + __builtin_ctzll(b->left) - b->found++);
     }
-    return found == k && indices[k - 1] <= highest;
+    return 1;
+}
+
+static int all_zero(bits *b) {
+    while (!b->left && b->at < b->bytes) load(b);
+    return !b->left;
 }
 
 /* Returns 0 for anything that the encoder could not have written; numpy's decoder then says what it was. */
 WIDE int elias_fano_decode(const uint8_t *body, int64_t bytes, int64_t high_bytes, int64_t n, int64_t k, int low_bits,
                            int32_t *indices) {
-    if (!high_parts(body, high_bytes, n >> low_bits, k, indices)) return 0;
-    const uint8_t *plane = body + high_bytes;
+    const uint8_t *planes[6], *plane = body + high_bytes;
     for (int w = 0, below = low_bits; w < 6; w++) {
-        const int width = WIDTHS[w];
-        if (below < width) continue;
-        below -= width;
-        const int64_t used = (k * width + 7) / 8;
-        if (plane + used > body + bytes) return 0;
-        switch (width) {
-        case 8: unpack_plane(plane, k, 8, indices); break;
-        case 4: unpack_plane(plane, k, 4, indices); break;
-        case 2: unpack_plane(plane, k, 2, indices); break;
-        default: unpack_plane(plane, k, 1, indices);
-        }
-        if (k * width % 8 && plane[used - 1] >> (k * width % 8)) return 0;
-        plane += used;
+        planes[w] = 0;
+        if (below < WIDTHS[w]) continue;
+        below -= WIDTHS[w];
+        const int64_t size = (k * WIDTHS[w] + 7) / 8;
+        if (plane + size > body + bytes) return 0;
+        if (k * WIDTHS[w] % 8 && plane[size - 1] >> (k * WIDTHS[w] % 8)) return 0;
+        planes[w] = plane;
+        plane += size;
     }
-    int falling = indices[0] < 0;
-    for (int64_t j = 1; j < k; j++) falling |= indices[j] <= indices[j - 1];
-    return !falling && indices[k - 1] < n;
+    bits high = {body, high_bytes, 0, 0, 0};
+    int32_t before = -1;
+    for (int64_t start = 0; start < k; start += PIECE) {
+        const int64_t size = k - start < PIECE ? k - start : PIECE;
+        int32_t *own = indices + start;
+        if (!high_parts(&high, size, own) || own[size - 1] > n >> low_bits) return 0;
+        for (int w = 0; w < 6; w++) {
+            if (!planes[w]) continue;
+            const uint8_t *part = planes[w] + start * WIDTHS[w] / 8;
+            switch (WIDTHS[w]) { /* constants, so that the loops inside unroll */
+            case 8: unpack_plane(part, size, 8, own); break;
+            case 4: unpack_plane(part, size, 4, own); break;
+            case 2: unpack_plane(part, size, 2, own); break;
+            default: unpack_plane(part, size, 1, own);
+            }
+        }
+        int falling = own[0] <= before;
+        for (int64_t j = 1; j < size; j++) falling |= own[j] <= own[j - 1];
+        before = own[size - 1];
+        if (falling || before >= n) return 0;
+    }
+    return all_zero(&high);
 }

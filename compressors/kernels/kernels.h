@@ -36,11 +36,12 @@ int log4_encode(const float *values, int64_t k, const float *levels, uint8_t *bo
 int log4_decode(const uint8_t *body, int64_t k, const float *levels, float *out);
 
 /* linear.c */
-int linear_encode(const float *values, int64_t n, int bits, float largest, float tiny, float *scales, uint8_t *codes);
+int linear_encode(float *values, const float *gradient, int64_t n, int bits, float largest, float tiny, float *scales,
+                  uint8_t *codes);
 void linear_add(const uint8_t *codes, const float *scales, int64_t n, int bits, float *target, float factor);
 
 /* bfloat16.c */
-int bfloat16_encode(const float *values, int64_t n, uint8_t *codes);
+int bfloat16_encode(float *values, const float *gradient, int64_t n, uint8_t *codes);
 int bfloat16_finite(const uint8_t *codes, int64_t n);
 void bfloat16_add(const uint8_t *codes, int64_t n, float *target, float factor);
 

@@ -21,13 +21,39 @@ static inline void quantize(const float *values, int64_t size, float inverse, fl
     }
 }
 
-/* Returns 0 where NaN or infinity is among the values. Scales: at most `largest`, and 0 below `tiny`. */
-WIDE int linear_encode(const float *values, int64_t n, int bits, float largest, float tiny, float *scales,
-                       uint8_t *codes) {
+static inline void pack(const int8_t *numbers, int64_t size, uint8_t *codes) {
+    for (int64_t i = 0; i < (size + 1) / 2; i++)
+        codes[i] = (uint8_t)((numbers[2 * i] & 15) | (numbers[2 * i + 1] & 15) << 4);
+}
+
+static inline void unpack(const uint8_t *codes, int64_t size, int8_t *numbers) {
+    for (int64_t i = 0; i < (size + 1) / 2; i++) {
+        numbers[2 * i] = (int8_t)((codes[i] & 15 ^ 8) - 8);
+        numbers[2 * i + 1] = (int8_t)((codes[i] >> 4 ^ 8) - 8);
+    }
+}
+
+/* target += factor * scale * numbers, each operation rounded on its own. */
+static inline void add(float *target, const int8_t *numbers, int64_t size, float scale, float factor) {
+    for (int64_t i = 0; i < size; i++) {
+        const float decoded = (float)numbers[i] * scale, scaled = decoded * factor;
+        target[i] += scaled;
+    }
+}
+
+/*
+ * With a gradient: values += gradient first, and values -= what was coded last, block by block.
+ * Returns 0 where NaN or infinity is among the values. Scales: at most `largest`, and 0 below `tiny`.
+ */
+WIDE int linear_encode(float *values, const float *gradient, int64_t n, int bits, float largest, float tiny,
+                       float *scales, uint8_t *codes) {
     const float top = (float)((1 << (bits - 1)) - 1);
     for (int64_t start = 0; start < n; start += BLOCK) {
         const int64_t size = n - start < BLOCK ? n - start : BLOCK;
-        const uint32_t magnitude = largest_of(values + start, size);
+        float *own = values + start;
+        if (gradient)
+            for (int64_t i = 0; i < size; i++) own[i] += gradient[start + i];
+        const uint32_t magnitude = largest_of(own, size);
         if (magnitude >= INFINITE) return 0;
         float scale;
         memcpy(&scale, &magnitude, sizeof scale);
@@ -36,41 +62,20 @@ WIDE int linear_encode(const float *values, int64_t n, int bits, float largest, 
         scale = scale < tiny ? 0.0f : scale;
         *scales++ = scale;
         const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
-        if (bits == 8) {
-            quantize(values + start, size, inverse, top, (int8_t *)codes + start);
-            continue;
-        }
-        int8_t numbers[BLOCK] = {0};
-        quantize(values + start, size, inverse, top, numbers);
-        uint8_t *own = codes + start / 2;
-        for (int64_t i = 0; i < (size + 1) / 2; i++)
-            own[i] = (uint8_t)((numbers[2 * i] & 15) | (numbers[2 * i + 1] & 15) << 4);
+        int8_t packed[BLOCK + 1] = {0}, *numbers = bits == 8 ? (int8_t *)codes + start : packed;
+        quantize(own, size, inverse, top, numbers);
+        if (bits == 4) pack(packed, size, codes + start / 2);
+        if (gradient) add(own, numbers, size, scale, -1.0f);
     }
     return 1;
-}
-
-static inline void add(float *target, float number, float scale, float factor) {
-    const float decoded = number * scale, scaled = decoded * factor; /* each operation is rounded on its own */
-    *target += scaled;
 }
 
 /* target += factor * what the codes carry. */
 WIDE void linear_add(const uint8_t *codes, const float *scales, int64_t n, int bits, float *target, float factor) {
     for (int64_t start = 0; start < n; start += BLOCK) {
         const int64_t size = n - start < BLOCK ? n - start : BLOCK;
-        const float scale = *scales++;
-        float *own = target + start;
-        if (bits == 8) {
-            const int8_t *numbers = (const int8_t *)codes + start;
-            for (int64_t i = 0; i < size; i++) add(own + i, (float)numbers[i], scale, factor);
-            continue;
-        }
-        const uint8_t *pairs = codes + start / 2;
-        int8_t numbers[BLOCK + 1];
-        for (int64_t i = 0; i < (size + 1) / 2; i++) {
-            numbers[2 * i] = (int8_t)((pairs[i] & 15 ^ 8) - 8);
-            numbers[2 * i + 1] = (int8_t)((pairs[i] >> 4 ^ 8) - 8);
-        }
-        for (int64_t i = 0; i < size; i++) add(own + i, (float)numbers[i], scale, factor);
+        int8_t packed[BLOCK + 1];
+        if (bits == 4) unpack(codes + start / 2, size, packed);
+        add(target + start, bits == 8 ? (const int8_t *)codes + start : packed, size, *scales++, factor);
     }
 }
