@@ -2,7 +2,7 @@
 #include "kernels.h"
 
 #define STRIDE 32 /* entries that are added and looked at together */
-#define AHEAD 16  /* additions between asking for a line of memory and using it */
+#define AHEAD 64  /* additions between asking for a line of memory and using it */
 #define SAMPLES 1024
 
 typedef struct {
