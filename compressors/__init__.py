@@ -20,8 +20,10 @@ from torch import Tensor
 
 from kimad.compressors import device as _device
 from kimad.compressors import frame as _frame
+from kimad.compressors import kernels as _kernels
 from kimad.compressors import tensors as _tensors
 from kimad.compressors.bfloat16 import BFloat16
+from kimad.compressors.blocks import LARGEST
 from kimad.compressors.blocktopk import BlockTopK
 from kimad.compressors.compressor import Call, Compressor, ErrorCurve, Promise
 from kimad.compressors.drop import Drop
@@ -29,6 +31,7 @@ from kimad.compressors.errors import FrameError, NonFiniteError, OptionError, Te
 from kimad.compressors.float16 import Float16
 from kimad.compressors.float32 import Float32
 from kimad.compressors.linear import Linear
+from kimad.compressors.log4 import LEVELS
 from kimad.compressors.lowrank import LowRank
 from kimad.compressors.natural import Natural
 from kimad.compressors.option import Option
@@ -191,13 +194,18 @@ def decode(frame: Tensor, out: Tensor, scale: float = 1.0) -> None:
     frame: uint8, flat, contiguous. out: float32, flat, contiguous. Both are on the CPU or on one CUDA device.
     Everything is checked before the first write. Raises FrameError (one subclass a cause) or TensorError.
     """
-    on_device = isinstance(out, Tensor) and out.is_cuda
-    raw = _device.head(frame, out.device) if on_device else _tensors.frame_bytes(frame)
+    if isinstance(out, Tensor) and out.is_cuda:
+        _device.decode(_operator_of(_device.head(frame, out.device)), frame, out, scale)
+        return
+    target, raw = _tensors.floats(out, "out"), _tensors.frame_bytes(frame)
+    if _kernels.compiled() and _kernels.add_frame(raw, target, scale, float(LARGEST), LEVELS):
+        return
+    _operator_of(raw).decode(raw, target, scale)
+
+
+def _operator_of(raw: _tensors.Bytes) -> Compressor:
     number = _frame.codec_of(raw) if raw.size else 0
     operator = _BY_NUMBER.get(number)
     if operator is None:
         raise UnknownCodec(f"frame of operator number {number}, known are {sorted(_BY_NUMBER)}")
-    if on_device:
-        _device.decode(operator, frame, out, scale)
-    else:
-        operator.decode(frame, out, scale)
+    return operator

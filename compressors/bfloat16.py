@@ -61,16 +61,16 @@ class BFloat16(DenseCompressor):
         np.copyto(bits, codes.view("<u2"))
         np.left_shift(bits, 16, out=bits)
 
-    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
-        if kernels.compiled() and not kernels.bfloat16_encode(values, gradient, codes):
+    def encode_compiled(self, values: Floats, gradient: Floats | None, body: Bytes) -> bool:
+        if kernels.compiled() and not kernels.bfloat16_encode(values, gradient, body):
             raise NonFiniteError(f"bfloat16: NaN or infinity among {values.size} values")
         return kernels.compiled()
 
-    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
+    def add_compiled(self, body: Bytes, target: Floats, factor: float) -> bool:
         if kernels.compiled():
-            if not kernels.bfloat16_finite(codes):
+            if not kernels.bfloat16_finite(body):
                 raise NonFiniteValues(NONFINITE)
-            kernels.bfloat16_add(codes, target, factor)
+            kernels.bfloat16_add(body, target, factor)
         return kernels.compiled()
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:

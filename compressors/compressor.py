@@ -16,7 +16,7 @@ from kimad.compressors import frame as framing
 from kimad.compressors.errors import OptionError
 from kimad.compressors.frame import HEADER_BYTES, Header
 from kimad.compressors.option import Option
-from kimad.compressors.tensors import Bytes, Floats, floats, frame_bytes, frame_room
+from kimad.compressors.tensors import Bytes, Floats, floats, frame_room
 
 
 class ErrorCurve(Protocol):
@@ -115,10 +115,8 @@ class Compressor(ABC):
         return room.size
 
     @final
-    def decode(self, frame: Tensor, out: Tensor, scale: float) -> None:
-        """Add `scale` times what the frame carries to flat float32 `out`; check all of it before writing."""
-        target = floats(out, "out")
-        raw = frame_bytes(frame)
+    def decode(self, raw: Bytes, target: Floats, scale: float) -> None:
+        """Add `scale` times what the frame carries to the target; check all of it before writing."""
         if self.header_bytes:
             header = framing.parse(raw, self.code, target.size)
         else:

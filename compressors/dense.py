@@ -45,12 +45,12 @@ class DenseCompressor(Compressor):
     def dequantize(self, codes: Bytes, scales: Floats, out: Floats, levels: int) -> None:
         """The values of one piece, the same bits on every machine."""
 
-    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
+    def encode_compiled(self, values: Floats, gradient: Floats | None, body: Bytes) -> bool:
         """Do all of `write_entries` in one compiled loop, where there is one. Raises NonFiniteError."""
         return False
 
-    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
-        """target += factor * the values, all checked before, in one compiled loop, where there is one."""
+    def add_compiled(self, body: Bytes, target: Floats, factor: float) -> bool:
+        """Do all of `add_entries` in compiled loops, where there are some. Raises a FrameError."""
         return False
 
     @final
@@ -78,10 +78,10 @@ class DenseCompressor(Compressor):
     @final
     def write_entries(self, values: Floats, gradient: Floats | None, body: Bytes, levels: int, key: int) -> None:
         """Write scales and codes; `gradient` as in `write`. Raises NonFiniteError."""
+        if self.encode_compiled(values, gradient, body):
+            return
         cut = self.scale_bytes(values.size)
         scales, codes = body[:cut].view("<f4"), body[cut:]
-        if self.encode_compiled(values, gradient, scales, codes):
-            return
         for stream, part in enumerate(chunks(values.size, self.chunk)):
             piece = values[part]
             if gradient is not None:
@@ -95,11 +95,11 @@ class DenseCompressor(Compressor):
     @final
     def add_entries(self, body: Bytes, target: Floats, levels: int, factor: float) -> None:
         """target += factor * the values, all of which is checked before. Raises a FrameError."""
+        if self.add_compiled(body, target, factor):
+            return
         cut = self.scale_bytes(target.size)
         scales = read_scales(body, target.size) if self.scaled else np.empty(0, np.float32)
         codes = body[cut:]
-        if self.add_compiled(codes, scales, target, factor):
-            return
         pieces = [
             (part, codes[self._codes(part, levels)], scales[part.start // BLOCK : blocks_of(part.stop)])
             for part in chunks(target.size, self.chunk)

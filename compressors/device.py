@@ -51,7 +51,7 @@ def decode(operator: Compressor, frame: Tensor, out: Tensor, scale: float) -> No
     target = flat(out, torch.float32, "out", out.device)
     raw = flat(frame, torch.uint8, "frame", out.device)
     if not operator.header_bytes:
-        operator.decode(raw.cpu(), torch.empty(0), scale)  # refuses bytes where none belong
+        operator.decode(raw.cpu().numpy(), np.empty(0, np.float32), scale)  # refuses bytes where none belong
         return
     header = framing.parse(head(raw, out.device), operator.code, target.numel())
     _read(operator, header, raw[HEADER_BYTES:], target, scale)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.compressors import kernels, noise, packing
-from kimad.compressors.blocks import BLOCK, LARGEST, expand, inverse, largest, times, usable
+from kimad.compressors.blocks import BLOCK, LARGEST, expand, inverse, largest, read_scales, times, usable
 from kimad.compressors.compressor import Promise
 from kimad.compressors.dense import DenseCompressor
 from kimad.compressors.errors import NonFiniteError
@@ -93,19 +93,18 @@ class Linear(DenseCompressor):
         unpack_signed(codes, self._bits, out)
         expand(out, scales)
 
-    def encode_compiled(self, values: Floats, gradient: Floats | None, scales: Floats, codes: Bytes) -> bool:
+    def encode_compiled(self, values: Floats, gradient: Floats | None, body: Bytes) -> bool:
         if self._stochastic or not kernels.compiled():
             return False
-        own = SCRATCH.get("scales", scales.size, np.float32)  # those of a frame are not aligned
-        if not kernels.linear_encode(values, gradient, self._bits, float(LARGEST), float(TINY), own, codes):
+        if not kernels.linear_encode(values, gradient, self._bits, float(LARGEST), float(TINY), body):
             raise NonFiniteError(f"NaN or infinity among {values.size} values, only finite ones can be sent")
-        scales[:] = own
         return True
 
-    def add_compiled(self, codes: Bytes, scales: Floats, target: Floats, factor: float) -> bool:
+    def add_compiled(self, body: Bytes, target: Floats, factor: float) -> bool:
         if kernels.compiled():
-            packing.check_end(codes, self._bits, target.size)
-            kernels.linear_add(codes, scales, self._bits, target, factor)
+            read_scales(body, target.size)
+            packing.check_end(body, self._bits, target.size)
+            kernels.linear_add(body, self._bits, target, factor)
         return kernels.compiled()
 
     def relative_errors(self, k: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -42,11 +42,11 @@ def _all_levels() -> Floats:
     return levels
 
 
-_LEVELS = _all_levels()
+LEVELS = _all_levels()
 
-_BETWEEN = _LEVELS[:-1] / 2 + _LEVELS[1:] / 2  # from here on the next level is nearer
+_BETWEEN = LEVELS[:-1] / 2 + LEVELS[1:] / 2  # from here on the next level is nearer
 
-# How far a block's 8 levels are from low in _LEVELS, for every span; + 7: rounds to nearest.
+# How far a block's 8 levels are from low in LEVELS, for every span; + 7: rounds to nearest.
 _PLACES = (2 * np.arange(MAX_SPAN + 1)[:, None] * np.arange(8) + 7) // 14
 
 
@@ -65,14 +65,14 @@ class Log4Values(ValueCode):
 
     def encode(self, values: Floats, body: Bytes) -> None:
         """Write the nearest levels. Raises NonFiniteError."""
-        written = kernels.log4_encode(values, _LEVELS, body) if kernels.compiled() else _encode(values, body)
+        written = kernels.log4_encode(values, LEVELS, body) if kernels.compiled() else _encode(values, body)
         if not written:
             raise NonFiniteError(f"log4: NaN or infinity among {values.size} values")
 
     def decode(self, body: Bytes, k: int) -> Floats:
         """Return the levels. Raises NonFiniteScale or TrailingBytes."""
         values: Floats = SCRATCH.get("kept values", k, np.float32)
-        if not (kernels.compiled() and kernels.log4_decode(body, _LEVELS, values)):
+        if not (kernels.compiled() and kernels.log4_decode(body, LEVELS, values)):
             _decode(body, values)  # which also tells what is wrong with it
         return values
 
@@ -138,8 +138,8 @@ def _parts(body: Bytes, blocks: int) -> tuple[Fixed, Fixed, Bytes]:
 
 
 def _levels(low: NDArray[np.intp], span: NDArray[np.intp]) -> Floats:
-    """The 8 magnitudes of each block, (blocks, 8); `low` as a place in _LEVELS."""
-    return _LEVELS.take(low[:, None] + _PLACES.take(span, axis=0))
+    """The 8 magnitudes of each block, (blocks, 8); `low` as a place in LEVELS."""
+    return LEVELS.take(low[:, None] + _PLACES.take(span, axis=0))
 
 
 def _rows(values: Floats) -> Floats:

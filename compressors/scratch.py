@@ -25,13 +25,20 @@ class Scratch(threading.local):
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, type[np.generic]], NDArray[Any]] = {}
+        self._addresses: dict[tuple[str, type[np.generic]], int] = {}
 
     def get(self, name: str, size: int, dtype: type[np.generic]) -> NDArray[Any]:
         """Return `size` entries of the buffer, with what was left in them."""
         buffer = self._buffers.get((name, dtype))
         if buffer is None or buffer.size < size:
             self._buffers[name, dtype] = buffer = np.empty(size, dtype)
+            self._addresses[name, dtype] = buffer.ctypes.data
         return buffer[:size]
+
+    def at(self, name: str, size: int, dtype: type[np.generic]) -> int:
+        """The address of them, good until more are asked for."""
+        self.get(name, size, dtype)
+        return self._addresses[name, dtype]
 
 
 SCRATCH = Scratch()

@@ -31,11 +31,12 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
     "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p),
     "log4_encode": (c_void_p, c_int64, c_void_p, c_void_p),
     "log4_decode": (c_void_p, c_int64, c_void_p, c_void_p),
-    "linear_encode": (c_void_p, c_void_p, c_int64, c_int, c_float, c_float, c_void_p, c_void_p),
-    "linear_add": (c_void_p, c_void_p, c_int64, c_int, c_void_p, c_float),
+    "linear_encode": (c_void_p, c_void_p, c_int64, c_int, c_float, c_float, c_void_p),
+    "linear_add": (c_void_p, c_int64, c_int, c_void_p, c_float),
     "bfloat16_encode": (c_void_p, c_void_p, c_int64, c_void_p),
     "bfloat16_finite": (c_void_p, c_int64),
     "bfloat16_add": (c_void_p, c_int64, c_void_p, c_float),
+    "add_frame": (c_void_p, c_int64, c_void_p, c_int64, c_float, c_float, c_void_p, c_void_p, c_void_p, c_int64),
 }
 _RESULTS: dict[str, Any] = {"scan": c_int64, "trim": c_int64}
 
@@ -141,9 +142,12 @@ def log4_decode(body: Bytes, levels: Floats, out: Floats) -> bool:
     )  # fmt: skip
 
 
-def linear_encode(
-    values: Floats, gradient: Floats | None, bits: int, largest: float, tiny: float, scales: Floats, codes: Bytes
-) -> bool:
+def linear_bytes(n: int, bits: int) -> int:
+    """Bytes of the scales and codes of n entries."""
+    return 4 * _blocks(n) + (n * bits + 7) // 8
+
+
+def linear_encode(values: Floats, gradient: Floats | None, bits: int, largest: float, tiny: float, body: Bytes) -> bool:
     """Scales from `tiny` to `largest`, or 0, and codes of 4 or 8 bits; False where a value is not finite.
 
     With a gradient: values += gradient first, and values -= what was coded last.
@@ -152,15 +156,14 @@ def linear_encode(
     added = None if gradient is None else _at(gradient, np.float32, n)
     return bool(
         _call("linear_encode", _at(values, np.float32, 0), added, n, bits, largest, tiny,
-              _at(scales, np.float32, _blocks(n)), _at(codes, np.uint8, (n * bits + 7) // 8))
+              _at(body, np.uint8, linear_bytes(n, bits)))
     )  # fmt: skip
 
 
-def linear_add(codes: Bytes, scales: Floats, bits: int, target: Floats, factor: float) -> None:
-    """target += factor * what codes and scales carry."""
+def linear_add(body: Bytes, bits: int, target: Floats, factor: float) -> None:
+    """target += factor * what scales and codes carry."""
     n = target.size
-    _call("linear_add", _at(codes, np.uint8, (n * bits + 7) // 8), _at(scales, np.float32, _blocks(n)), n, bits,
-          _at(target, np.float32, 0), factor)  # fmt: skip
+    _call("linear_add", _at(body, np.uint8, linear_bytes(n, bits)), n, bits, _at(target, np.float32, 0), factor)
 
 
 def bfloat16_encode(values: Floats, gradient: Floats | None, codes: Bytes) -> bool:
@@ -182,6 +185,19 @@ def bfloat16_add(codes: Bytes, target: Floats, factor: float) -> None:
     """target += factor * what the codes carry."""
     n = target.size
     _call("bfloat16_add", _at(codes, np.uint8, 2 * n), n, _at(target, np.float32, 0), factor)
+
+
+def add_frame(frame: Bytes, target: Floats, factor: float, largest: float, levels: Floats) -> bool:
+    """target += factor * what the frame carries, all of which is checked before; False if it is not for this kernel.
+
+    `largest`: of a scale; `levels`: of log4.
+    """
+    room = min(target.size, 2 * frame.size)  # a kept value takes half a byte at least
+    return bool(
+        _call("add_frame", _at(frame, np.uint8, 0), frame.size, _at(target, np.float32, 0), target.size, factor,
+              largest, _at(levels, np.float32, LOG4_LEVELS), SCRATCH.at("kept indices", room, np.int32),
+              SCRATCH.at("kept values", room, np.float32), room)
+    )  # fmt: skip
 
 
 def _call(name: str, *arguments: Any) -> int:

@@ -36,14 +36,17 @@ int log4_encode(const float *values, int64_t k, const float *levels, uint8_t *bo
 int log4_decode(const uint8_t *body, int64_t k, const float *levels, float *out);
 
 /* linear.c */
-int linear_encode(float *values, const float *gradient, int64_t n, int bits, float largest, float tiny, float *scales,
-                  uint8_t *codes);
-void linear_add(const uint8_t *codes, const float *scales, int64_t n, int bits, float *target, float factor);
+int linear_encode(float *values, const float *gradient, int64_t n, int bits, float largest, float tiny, uint8_t *body);
+void linear_add(const uint8_t *body, int64_t n, int bits, float *target, float factor);
 
 /* bfloat16.c */
 int bfloat16_encode(float *values, const float *gradient, int64_t n, uint8_t *codes);
 int bfloat16_finite(const uint8_t *codes, int64_t n);
 void bfloat16_add(const uint8_t *codes, int64_t n, float *target, float factor);
+
+/* frame.c */
+int add_frame(const uint8_t *frame, int64_t bytes, float *target, int64_t n, float factor, float largest,
+              const float *levels, int32_t *indices, float *kept, int64_t room);
 
 static inline uint32_t bits_of(float value) {
     uint32_t bits;

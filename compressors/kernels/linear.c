@@ -46,8 +46,9 @@ static inline void add(float *target, const int8_t *numbers, int64_t size, float
  * Returns 0 where NaN or infinity is among the values. Scales: at most `largest`, and 0 below `tiny`.
  */
 WIDE int linear_encode(float *values, const float *gradient, int64_t n, int bits, float largest, float tiny,
-                       float *scales, uint8_t *codes) {
+                       uint8_t *body) {
     const float top = (float)((1 << (bits - 1)) - 1);
+    uint8_t *scales = body, *codes = body + 4 * ((n + BLOCK - 1) / BLOCK);
     for (int64_t start = 0; start < n; start += BLOCK) {
         const int64_t size = n - start < BLOCK ? n - start : BLOCK;
         float *own = values + start;
@@ -60,7 +61,8 @@ WIDE int linear_encode(float *values, const float *gradient, int64_t n, int bits
         scale /= top;
         scale = scale > largest ? largest : scale;
         scale = scale < tiny ? 0.0f : scale;
-        *scales++ = scale;
+        memcpy(scales, &scale, sizeof scale); /* frames are not aligned */
+        scales += sizeof scale;
         const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
         int8_t packed[BLOCK + 1] = {0}, *numbers = bits == 8 ? (int8_t *)codes + start : packed;
         quantize(own, size, inverse, top, numbers);
@@ -70,12 +72,16 @@ WIDE int linear_encode(float *values, const float *gradient, int64_t n, int bits
     return 1;
 }
 
-/* target += factor * what the codes carry. */
-WIDE void linear_add(const uint8_t *codes, const float *scales, int64_t n, int bits, float *target, float factor) {
+/* target += factor * what the body carries. */
+WIDE void linear_add(const uint8_t *body, int64_t n, int bits, float *target, float factor) {
+    const uint8_t *scales = body, *codes = body + 4 * ((n + BLOCK - 1) / BLOCK);
     for (int64_t start = 0; start < n; start += BLOCK) {
         const int64_t size = n - start < BLOCK ? n - start : BLOCK;
+        float scale;
+        memcpy(&scale, scales, sizeof scale);
+        scales += sizeof scale;
         int8_t packed[BLOCK + 1];
         if (bits == 4) unpack(codes + start / 2, size, packed);
-        add(target + start, bits == 8 ? (const int8_t *)codes + start : packed, size, *scales++, factor);
+        add(target + start, bits == 8 ? (const int8_t *)codes + start : packed, size, scale, factor);
     }
 }

@@ -45,7 +45,7 @@ def outcome(operator: Compressor, frame: Tensor, base: Tensor, on: str) -> tuple
     out = base.clone() if on == "numpy" else base.to(on, copy=True)
     try:
         if on == "numpy":
-            operator.decode(frame, out, 1.0)
+            operator.decode(frame.numpy(), out.numpy(), 1.0)
         else:
             device.decode(operator, frame.to(on), out, 1.0)
     except FrameError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kimad.compressors import NonFiniteError, Option, compressor, decode, elias_fano, encode_owed, kernels
+from kimad.compressors import FrameError, NonFiniteError, Option, compressor, decode, elias_fano, encode_owed, kernels
 from kimad.compressors.errors import BadIndices, TrailingBytes
 from tests.compressors.cases import DERANDOMIZED, KINDS, LENGTHS, frame_of, options, sample
 
@@ -114,6 +115,46 @@ def test_what_is_wrong_with_indices_is_named_all_the_same(place: int) -> None:
     assert refused
 
 
+def outcome(frame: Tensor, n: int) -> tuple[str, bytes]:
+    """What decoding comes to: an error or none, and the target afterwards."""
+    total = torch.full((n,), 0.125)
+    try:
+        decode(frame, total, -0.5)
+    except FrameError as error:
+        return f"{type(error).__name__}: {error}", total.numpy().tobytes()
+    return "", total.numpy().tobytes()
+
+
+@pytest.mark.parametrize("name", ["topk", "threshold", "int8", "int4", "int8-stochastic", "bfloat16"])
+@pytest.mark.parametrize("n", [1, 300, 1001])
+def test_damaged_frames_end_alike(name: str, n: int) -> None:
+    """In the same error, with nothing added, or in the same sum."""
+    rng = random.Random(f"{name} {n}")
+    sparse = compressor(name).sparse
+    frame = frame_of(sample("heavy", n, 3), Option(name, -(-n // 5) if sparse else 0, "log4" if sparse else ""))
+    untouched = torch.full((n,), 0.125).numpy().tobytes()
+    refused = 0
+    for _ in range(600):
+        damaged = frame.clone()
+        for _ in range(rng.randint(1, 3)):
+            # the header is a small part of the frame, and has most of what can be wrong
+            place = rng.randrange(16 if rng.random() < 0.3 else len(frame))
+            damaged[place] = rng.choice([0, 1, 255, rng.randrange(256)])
+        kind = rng.random()
+        if kind < 0.1:
+            damaged = damaged[: rng.randrange(len(frame))].clone()
+        elif kind < 0.2:
+            damaged = torch.cat([damaged, torch.tensor([rng.randrange(2)], dtype=torch.uint8)])
+        fast = outcome(damaged, n)
+        with numpy_alone():
+            slow = outcome(damaged, n)
+        assert fast == slow
+        if fast[0]:
+            refused += 1
+            assert fast[1] == untouched
+    assert 100 < refused < 600
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("name", ["topk", "int8", "int4", "bfloat16"])
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 255, 256, 257, 5000])
@@ -159,12 +200,12 @@ def test_trimming_keeps_the_largest_and_of_ties_the_first(kind: str, n: int, sha
 def test_arrays_that_do_not_fit_are_refused() -> None:
     floats, ints = np.zeros(300, np.float32), np.zeros(300, np.int32)
     codes = np.zeros(300, np.uint8)
-    with pytest.raises(ValueError, match="float64 array of 300 entries, must be 1 of float32"):
-        kernels.linear_add(codes, floats.astype(np.float64), 8, floats[:100], 1.0)
-    with pytest.raises(ValueError, match="float32 array of 1 entries, must be 2"):
-        kernels.linear_add(codes, floats[:1], 8, floats, 1.0)
+    with pytest.raises(ValueError, match="float64 array of 300 entries, must be 0 of float32"):
+        kernels.linear_add(codes, 4, floats.astype(np.float64), 1.0)
+    with pytest.raises(ValueError, match="uint8 array of 300 entries, must be 308"):
+        kernels.linear_add(codes, 8, floats, 1.0)
     with pytest.raises(ValueError, match="in a row"):
-        kernels.linear_add(codes[::2], floats, 8, floats[:100], 1.0)
+        kernels.linear_add(codes[::2], 4, floats[:100], 1.0)
     with pytest.raises(ValueError, match="must be 300 of float32"):
         kernels.add_at(floats, ints, floats[:299], 1.0)
     unaligned = np.zeros(1201, np.uint8)[1:].view(np.float32)
