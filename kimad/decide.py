@@ -15,6 +15,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from kimad.candidates import Candidates
 from kimad.compressors import Option
 from kimad.config import Config
 from kimad.cost import CodingCost
@@ -23,12 +24,13 @@ from kimad.forecast import DecayedAverage, Forecast
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
-from kimad.objective import Fixed, Points
+from kimad.objective import Fixed
 from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
-from kimad.solver import ALL_SOLVERS, Choice, all_bucket_sums, bucket_sums
+from kimad.regime import Regime
+from kimad.solver import ALL_SOLVERS, Choice
 from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
-from kimad.timeline import finish_s
+from kimad.verdict import Verdict, kind
 
 Floats = NDArray[np.float64]
 EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
@@ -65,6 +67,7 @@ class Decision:
     predicted: dict[str, float]  # seconds: step_s, compute_s, link_s, coding_s; and the relative squared error
     gap: float | None
     solve_s: float
+    why: str = ""  # one sentence; empty until link and gradients have been measured
 
 
 def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> Plan:
@@ -93,6 +96,8 @@ class Planner:
         self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
+        self._regime = Regime()
+        self._verdict = Verdict(config.objective, config.refresh_steps)
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
         self._maker: MenuMaker | None = None
@@ -141,57 +146,80 @@ class Planner:
         began_s = time.perf_counter()
         if self._maker is None:
             self._maker = MenuMaker(self._buckets, self._world_size, self._exchange)
-        menu = self._menu(self._maker, forecast)
-        choice, points = self._choose(menu, forecast)
-        plan = Plan(step, self._options(self._maker, choice))
+        maker, bps = self._maker, forecast.low_bps
+        menu = self._menu(maker, bps)
+        among, picked = self._pick(menu, bps)
+        choice = self._complete(menu, among, picked, forecast)
+        taken = self._candidates(menu, [choice], bps)
+        plan = Plan(step, self._options(maker, choice))
+
+        def again(other_bps: float) -> Candidates:
+            other = self._menu(maker, other_bps)
+            return self._candidates(other, self._solver.frontier(other), other_bps)
+
+        why = self._verdict.words(step, kind(plan.options, maker.layers), taken, among, again)
         for name, option in plan.options.items():
             self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
         gap = None
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
-        return Decision(plan, points, gap, time.perf_counter() - began_s)
+        points = taken.points()
+        predicted = {
+            "step_s": float(points.step_s[0]),
+            "compute_s": points.compute_s,
+            "link_s": float(taken.link_s.sum()),
+            "coding_s": float(taken.coding_s.sum()),
+            "error": float(taken.error[0]),
+        }
+        return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
 
-    def _menu(self, maker: MenuMaker, forecast: Forecast) -> Menu:
+    def _menu(self, maker: MenuMaker, bps: float) -> Menu:
         if self._in_bucket_order is None:
             by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
             self._in_bucket_order = [by_name[layer.name] for layer in maker.layers]
         must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
-        return maker.make(forecast.low_bps, self._coding, self._in_bucket_order, must_send)
+        return maker.make(bps, self._coding, self._in_bucket_order, must_send)
 
-    def _choose(self, menu: Menu, forecast: Forecast) -> tuple[Choice, dict[str, float]]:
-        objective, solver = self._config.objective, self._solver
-        choices = solver.frontier(menu)
-        i = objective.pick(self._points(menu, choices))
-        finer = solver.between(menu, choices[max(0, i - 1)], choices[min(len(choices) - 1, i + 1)])
-        choices = [choices[i], *finer]
-        points = self._points(menu, choices)
-        i = objective.pick(points)
-        choice, step_s = choices[i], float(points.step_s[i])
-        target_s = objective.target_s(points.compute_s)
-        if target_s is not None and target_s > step_s:
-            choice = self._spend(menu, choice, target_s - step_s)
+    def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
+        ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
+        return Candidates.of(menu, choices, ready_s, bps)
+
+    def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, int]:
+        """What there is to take, and the number of the one to take if nothing else is wanted of this step."""
+        objective, regime = self._config.objective, self._regime
+        frontier = self._solver.frontier(menu)
+        coarse = self._candidates(menu, frontier, bps)
+        best = objective.pick(coarse.points())
+        scored = objective.scores(coarse.points()) is not None
+        near = regime.nearest(coarse.wire_bytes) if scored else None
+        if near is not None:
+            fine = self._candidates(menu, [*frontier, *self._around(menu, frontier, near)], bps)
+            points = fine.points()
+            scores = objective.scores(points)
+            i = regime.stay(scores, fine.wire_bytes, points.step_s) if scores is not None else None
+            if i is not None:
+                regime.enter(float(fine.wire_bytes[i]))
+                return fine, i
+        fine = self._candidates(menu, [*frontier, *self._around(menu, frontier, best)], bps)
+        i = objective.pick(fine.points())
+        if scored:
+            regime.enter(float(fine.wire_bytes[i]))
+        return fine, i
+
+    def _around(self, menu: Menu, frontier: Sequence[Choice], i: int) -> list[Choice]:
+        return self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
+
+    def _complete(self, menu: Menu, among: Candidates, i: int, forecast: Forecast) -> Choice:
+        """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""
+        choice, points = among.choices[i], among.points()
+        target_s = self._config.objective.target_s(points.compute_s)
+        if target_s is not None and target_s > points.step_s[i]:
+            choice = self._spend(menu, choice, target_s - float(points.step_s[i]))
         if forecast.age_s > self._config.probe_after_s:
             probe_s = 8 * self._config.probe_bytes / forecast.mean_bps
             if choice.cost_s < probe_s:
-                choice = solver.solve(menu, probe_s)
-        link_s, coding_s = bucket_sums(menu, choice)
-        return choice, {
-            "step_s": float(self._points(menu, [choice]).step_s[0]),
-            "compute_s": points.compute_s,
-            "link_s": float(link_s.sum()),
-            "coding_s": float(coding_s.sum()),
-            "error": choice.error / menu.total if menu.total > 0 else 0.0,
-        }
-
-    def _points(self, menu: Menu, choices: Sequence[Choice]) -> Points:
-        ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
-        step_s = finish_s(ready_s, *all_bucket_sums(menu, choices))
-        return Points(
-            step_s=step_s,
-            cost_s=np.array([c.cost_s for c in choices]),
-            error=np.array([c.error for c in choices]) / max(menu.total, 1e-300),
-            compute_s=float(ready_s[-1]),
-        )
+                choice = self._solver.solve(menu, probe_s)
+        return choice
 
     @staticmethod
     def _spend(menu: Menu, choice: Choice, slack_s: float) -> Choice:

@@ -212,6 +212,7 @@ class Loop:
             predicted=decision.predicted,
             residual_norm=residual_square**0.5,
             gap=decision.gap,
+            why=decision.why,
         )
         self.records.append(record)
         for sink in self._sinks:

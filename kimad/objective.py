@@ -41,6 +41,15 @@ class Objective(ABC):
     def target_s(self, compute_s: float) -> float | None:
         """Step time in seconds that may be used up once a point is taken, or None."""
 
+    def scores(self, points: Points) -> Floats | None:
+        """Logarithms of what `pick` makes as large as it can; None where a hard target decides."""
+        return None
+
+    @property
+    def unit(self) -> str:
+        """Of exp(scores), in words."""
+        return ""
+
     @abstractmethod
     def __str__(self) -> str:
         """The form that `parse_objective` reads."""
@@ -147,11 +156,19 @@ class Progress(Objective):
         _positive("Progress kappa", self.kappa)
 
     def pick(self, points: Points) -> int:
+        return int(np.argmax(self.scores(points)))
+
+    def scores(self, points: Points) -> Floats:
         phi = np.maximum(1.0 - points.error, 1e-9)
-        return int(np.argmax(self.kappa * np.log(phi) - np.log(np.maximum(points.step_s, 1e-9))))
+        scores: Floats = self.kappa * np.log(phi) - np.log(np.maximum(points.step_s, 1e-9))
+        return scores
 
     def target_s(self, compute_s: float) -> float | None:
         return None
+
+    @property
+    def unit(self) -> str:
+        return "cosine/s" if self.kappa == 0.5 else "progress/s"
 
     def __str__(self) -> str:
         return "progress" if self.kappa == 0.5 else f"progress:{_text(self.kappa)}"

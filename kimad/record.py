@@ -54,6 +54,7 @@ class StepRecord:
     predicted: dict[str, float] = field(default_factory=dict)  # seconds; empty where this rank does not decide
     residual_norm: float = 0.0
     gap: float | None = None  # (squared error - dual bound) / dual bound of the plan in force
+    why: str = ""  # the plan was taken, in one sentence; empty where this rank does not decide
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers, texts, lists and dicts."""

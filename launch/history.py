@@ -155,6 +155,7 @@ class StepParser:
                 predicted=_numbers(fields.get("predicted", {})),
                 residual_norm=float(fields.get("residual_norm", 0.0)),
                 gap=_number(fields.get("gap")),
+                why=str(fields.get("why", "")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None

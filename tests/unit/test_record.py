@@ -31,7 +31,7 @@ def record(link: LinkRecord) -> StepRecord:
     return StepRecord(
         step=3, time_s=12.5, objective="progress", wire_bytes=100, control_bytes=20, dense_bytes=800, void=False,
         layers=(LayerRecord("a", "topk:log4", 0.25, 70),), link=link, measured={"step_s": 0.5},
-        predicted={"step_s": 0.4}, residual_norm=1.5, gap=0.001,
+        predicted={"step_s": 0.4}, residual_norm=1.5, gap=0.001, why="sparse, 4.1 MB",
     )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def test_a_record_is_json(link: LinkRecord) -> None:
     read = json.loads(json.dumps(mine.to_json(), allow_nan=False))
     assert set(read) == {f.name for f in dataclasses.fields(StepRecord)}
     assert read["layers"] == [{"name": "a", "codec": "topk:log4", "density": 0.25, "frame_bytes": 70}]
+    assert read["why"] == "sparse, 4.1 MB"
     assert read["link"]["samples_bps"] == list(link.samples_bps)
     assert read["link"]["mean_bps"] == link.mean_bps
     assert (read["measured"], read["predicted"], read["gap"]) == ({"step_s": 0.5}, {"step_s": 0.4}, 0.001)
