@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kimad.regime import Regime, far
 
@@ -15,9 +16,10 @@ STEP_S = np.array([0.6, 0.65, 0.7, 1.3, 1.35])
 SMALL, LARGE = slice(0, 3), slice(3, 5)
 
 
-def scores(small: float, large: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def scores(small: float, large: float) -> NDArray[np.float64]:
     """Logarithms: best in the middle of the small ones, and at the larger of the large ones."""
-    return np.log(np.array([0.99 * small, small, 0.98 * small, 0.99 * large, large]))
+    found: NDArray[np.float64] = np.log(np.array([0.99 * small, small, 0.98 * small, 0.99 * large, large]))
+    return found
 
 
 def regime(at: float) -> Regime:

@@ -68,7 +68,12 @@ def test_without_a_dense_plan_nothing_turns() -> None:
     among = candidates(5e6)
     some = np.flatnonzero(among.error > 0)
     sparse = Candidates(
-        [among.choices[i] for i in some], among.link_s[some], among.coding_s[some], among.error[some], READY_S, 5e6
+        [among.choices[i] for i in some.tolist()],
+        among.link_s[some],
+        among.coding_s[some],
+        among.error[some],
+        READY_S,
+        5e6,
     )
     assert flip_bps(Progress(), sparse, candidates) is None
 
