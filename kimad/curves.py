@@ -78,25 +78,18 @@ class Curve:
 
 @final
 class SmoothedCurves:
-    """The curves of all layers, averaged over readings: the link is followed at once, the gradients slowly.
+    """The curves of all layers, averaged over readings: the link is followed at once, the gradients slowly."""
 
-    A reading counts 1/n, n the number of readings so far, but no less than `weight`. What is owed depends on the plans
-    before: curves that followed a single reading would have dense and sparse plans take turns.
-    """
-
-    def __init__(self, numels: list[int], weight: float = 0.25) -> None:
+    def __init__(self, numels: list[int], weight: float = 0.5) -> None:
         self._numels = numels
         self._weight = weight
-        self._readings = 0
         self._energy: Floats | None = None  # (layers, densities)
 
     def update(self, energy: Floats) -> None:
         """Take in one reading, (layers, densities), summed over ranks; nothing if that sum overflowed."""
         if not np.isfinite(energy).all():
             return
-        self._readings += 1
-        weight = max(self._weight, 1 / self._readings)
-        self._energy = energy.copy() if self._energy is None else self._energy + weight * (energy - self._energy)
+        self._energy = energy.copy() if self._energy is None else self._energy + self._weight * (energy - self._energy)
 
     @property
     def ready(self) -> bool:

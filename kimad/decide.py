@@ -26,7 +26,6 @@ from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
 from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
-from kimad.regime import Regime
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
@@ -96,7 +95,6 @@ class Planner:
         self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
-        self._regime = Regime()
         self._verdict = Verdict(config.objective, config.refresh_steps)
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
@@ -186,28 +184,13 @@ class Planner:
 
     def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, int]:
         """What there is to take, and the number of the one to take if nothing else is wanted of this step."""
-        objective, regime = self._config.objective, self._regime
-        frontier = self._solver.frontier(menu)
+        objective, solver = self._config.objective, self._solver
+        frontier = solver.frontier(menu)
         coarse = self._candidates(menu, frontier, bps)
-        best = objective.pick(coarse.points())
-        scored = objective.scores(coarse.points()) is not None
-        near = regime.nearest(coarse.wire_bytes) if scored else None
-        if near is not None:
-            fine = self._candidates(menu, [*frontier, *self._around(menu, frontier, near)], bps)
-            points = fine.points()
-            scores = objective.scores(points)
-            i = regime.stay(scores, fine.wire_bytes, points.step_s) if scores is not None else None
-            if i is not None:
-                regime.enter(float(fine.wire_bytes[i]))
-                return fine, i
-        fine = self._candidates(menu, [*frontier, *self._around(menu, frontier, best)], bps)
-        i = objective.pick(fine.points())
-        if scored:
-            regime.enter(float(fine.wire_bytes[i]))
-        return fine, i
-
-    def _around(self, menu: Menu, frontier: Sequence[Choice], i: int) -> list[Choice]:
-        return self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
+        i = objective.pick(coarse.points())
+        finer = solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
+        among = coarse.with_those(self._candidates(menu, finer, bps))
+        return among, objective.pick(among.points())
 
     def _complete(self, menu: Menu, among: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""

@@ -61,12 +61,11 @@ class DecayedAverage(Estimator):
     """Average of recent samples, and a low quantile of them.
 
     A sample counts 2^(-d), d the number of newer samples or age / half_life, whichever is larger; times its bytes up to
-    1 MB and its time up to 20 ms. Small transfers and short ones say little: on a busy processor clocks start some
-    milliseconds late, when bytes have arrived already. A link that became slow is seen at once: its samples take long.
+    1 MB and its time up to 5 ms, because small transfers and those too short to be timed well say little.
     """
 
     FULL_WEIGHT_BYTES = 1_000_000
-    FULL_WEIGHT_S = 20e-3
+    FULL_WEIGHT_S = 5e-3
     SOLID_BYTES = 256 << 10  # a sample from here on measures the link
     KEPT = 32  # samples; what is older counts for nothing
 

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kimad.candidates import Candidates
 from kimad.compressors import Option, compressor
 from kimad.layout import Layer
 from kimad.objective import Objective
-from kimad.regime import far
+
+Floats = NDArray[np.float64]
 
 LOWEST_BPS, HIGHEST_BPS = 1e4, 1e14
 ROUNDS = 14  # of bisection: to 0.2 %
+WITHIN = 1.5  # times as many bytes or as few are much the same plan
 TRIES, CLOSE = 8, 0.01  # frontiers looked at, and what is close enough
 UNITS = ("", "k", "M", "G", "T")
 
@@ -97,6 +100,12 @@ def _flip_bps(objective: Objective, among: Candidates) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if above(middle) else (middle, high)
     return float(np.exp((low + high) / 2))
+
+
+def far(wire_bytes: Floats, own: float) -> NDArray[np.bool_]:
+    """Which plans are another kind of plan than one with so many bytes."""
+    distance = np.abs(np.log(np.maximum(wire_bytes, 1.0)) - np.log(max(own, 1.0)))
+    return np.asarray(distance > np.log(WITHIN))
 
 
 def kind(options: Mapping[str, Option], layers: Sequence[Layer]) -> str:

@@ -167,11 +167,3 @@ def test_an_overflown_reading_does_not_stay_for_ever(bad: float) -> None:
     curves.update(np.full((1, len(DENSITIES)), bad))
     curves.update(np.ones((1, len(DENSITIES))))
     assert curves.curves()[0].total == 1
-
-
-def test_the_latest_reading_counts_a_quarter_once_there_are_some() -> None:
-    curves = SmoothedCurves([10])
-    for _ in range(9):
-        curves.update(np.ones((1, len(DENSITIES))))
-    curves.update(np.full((1, len(DENSITIES)), 5.0))
-    assert curves.curves()[0].total == pytest.approx(2.0)

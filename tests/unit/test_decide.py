@@ -15,7 +15,6 @@ from kimad.decide import Decision, Planner
 from kimad.layout import Layer, pack
 from kimad.monitor import LinkSample, LinkSamples
 from kimad.plan import BUCKET_HEADER_BYTES, FLOAT32, Plan
-from kimad.regime import Regime
 from kimad.solver import Uniform
 from kimad.statistics import OPERATORS, Everyone, Statistics
 from tests.unit.cases import Model, heavy_model
@@ -240,43 +239,6 @@ def test_new_buckets_make_a_new_menu() -> None:
     decision = rebuilt.step(SLOW)
     assert list(decision.plan.options) == [layer.name for layer in MODEL.layers]
     assert decision.predicted["compute_s"] == pytest.approx(COMPUTE_S)
-
-
-def followed(regime: bool) -> list[float]:
-    """Predicted progress a second of each step on a link of 30, 3 and 30 Mbit/s, ten steps each."""
-    link, progress = run(), []
-    for bps in [30e6] * 10 + [3e6] * 10 + [30e6] * 10:
-        if not regime:
-            link.planner._regime = Regime()
-        predicted = link.step(bps).predicted
-        progress.append((1 - predicted["error"]) ** 0.5 / predicted["step_s"])
-    return progress
-
-
-def test_a_tenfold_change_is_followed_at_once() -> None:
-    """Nothing to speak of is lost to what the forecast allows, in any step."""
-    ours, best = followed(regime=True), followed(regime=False)
-    assert min(best[:10]) > 1.1 * max(best[10:20])
-    assert min(a / b for a, b in zip(ours, best, strict=True)) > 1 - Regime.LIMIT - Regime.LONGER
-
-
-def jumps(bps: float, regime: bool) -> int:
-    """How often in 100 steps with samples wrong by 10 % the bytes change by more than half."""
-    noisy, random, sent = run(), np.random.default_rng(1), []
-    for _ in range(100):
-        if not regime:
-            noisy.planner._regime = Regime()
-        noisy.step(bps * float(np.exp(random.normal(0, 0.1))))
-        sent.append(noisy.wire_bytes())
-    return int((np.abs(np.diff(np.log(sent))) > np.log(1.5)).sum())
-
-
-def test_noise_makes_no_regimes_take_turns() -> None:
-    """At some rate two plans far apart are equally good: there each sample would take the other one."""
-    rates = np.geomspace(100e6, 1e9, 13).tolist()
-    without, restless = max((jumps(bps, regime=False), bps) for bps in rates)
-    assert without > 15
-    assert jumps(restless, regime=True) <= 3
 
 
 def test_why_is_said_once_something_was_decided() -> None:
