@@ -84,9 +84,15 @@ def curves_due(config: Config, step: int, before: Observation | None = None) -> 
 
 @final
 class Planner:
-    """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver."""
+    """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver.
 
-    def __init__(self, config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> None:
+    explain: whether decisions say why.
+    """
+
+    def __init__(
+        self, config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather", *,
+        explain: bool = True,
+    ) -> None:  # fmt: skip
         self._exchange = exchange
         self._config = config
         self._layers = list(layers)
@@ -95,7 +101,7 @@ class Planner:
         self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
-        self._verdict = Verdict(config.objective, config.refresh_steps)
+        self._verdict = Verdict(config.objective, config.refresh_steps) if explain else None
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
         self._maker: MenuMaker | None = None
@@ -151,11 +157,7 @@ class Planner:
         taken = self._candidates(menu, [choice], bps)
         plan = Plan(step, self._options(maker, choice))
 
-        def again(other_bps: float) -> Candidates:
-            other = self._menu(maker, other_bps)
-            return self._candidates(other, self._solver.frontier(other), other_bps)
-
-        why = self._verdict.words(step, kind(plan.options, maker.layers), taken, among, again)
+        why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, among)
         for name, option in plan.options.items():
             self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
         gap = None
@@ -170,6 +172,13 @@ class Planner:
             "error": float(taken.error[0]),
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
+
+    def _words(self, verdict: Verdict, maker: MenuMaker, plan: Plan, taken: Candidates, among: Candidates) -> str:
+        def again(bps: float) -> Candidates:
+            menu = self._menu(maker, bps)
+            return self._candidates(menu, self._solver.frontier(menu), bps)
+
+        return verdict.words(plan.step, kind(plan.options, maker.layers), taken, among, again)
 
     def _menu(self, maker: MenuMaker, bps: float) -> Menu:
         if self._in_bucket_order is None:

@@ -114,7 +114,7 @@ class Adaptive(Strategy):
         self._site = site
         self._config = config
         self._slots = [pack(bucket) for bucket in site.buckets]
-        self._planner = Planner(config, layers, site.world_size, site.exchange)
+        self._planner = Planner(config, layers, site.world_size, site.exchange, explain=False)
         self.plan: Plan = first_plan(config, layers, site.world_size, site.exchange)
         self.decision = Decision(self.plan, {}, None, 0.0)
         self.reads_curves = curves_due(config, 0)
