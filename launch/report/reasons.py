@@ -63,7 +63,7 @@ def sentence(steps: Sequence[StepRecord], before: int, now: int) -> str:
         text += f"; predicted {predicted_s:.2f} s, measured {measured_s:.2f} s"
     elif measured_s is not None:
         text += f"; measured {measured_s:.2f} s"
-    return text
+    return f"{text}; {new.why}" if new.why else text
 
 
 def cause(steps: Sequence[StepRecord], before: int, now: int) -> str:

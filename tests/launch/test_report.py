@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import final
@@ -150,6 +151,12 @@ def test_reasons_name_cause_and_effect() -> None:
         "the forecast fell from 80 Mbit/s to 24 Mbit/s, so 1 layer went from bfloat16 to top-k 2 % (log4),"
         " 1 layer went from top-k 50 % (log4) to dropped and 2.4 kB became 100 B; predicted 0.90 s, measured 1.00 s"
     )
+
+
+def test_reasons_end_with_the_verdict_of_that_step() -> None:
+    steps = [replace(record, why=f"verdict {record.step}") for record in adaptive()]
+    told, _ = reasons(steps)
+    assert [reason.text.split("; ")[-1] for reason in told] == ["verdict 10"]
 
 
 def test_reasons_are_capped_to_the_largest() -> None:
