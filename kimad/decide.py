@@ -152,12 +152,12 @@ class Planner:
             self._maker = MenuMaker(self._buckets, self._world_size, self._exchange)
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
-        among, picked = self._pick(menu, bps)
-        choice = self._complete(menu, among, picked, forecast)
+        coarse, fine, picked = self._pick(menu, bps)
+        choice = self._complete(menu, fine, picked, forecast)
         taken = self._candidates(menu, [choice], bps)
         plan = Plan(step, self._options(maker, choice))
 
-        why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, among)
+        why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
         for name, option in plan.options.items():
             self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
         gap = None
@@ -173,12 +173,15 @@ class Planner:
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
 
-    def _words(self, verdict: Verdict, maker: MenuMaker, plan: Plan, taken: Candidates, among: Candidates) -> str:
+    def _words(
+        self, verdict: Verdict, maker: MenuMaker, plan: Plan, taken: Candidates, coarse: Candidates, fine: Candidates
+    ) -> str:
         def again(bps: float) -> Candidates:
             menu = self._menu(maker, bps)
             return self._candidates(menu, self._solver.frontier(menu), bps)
 
-        return verdict.words(plan.step, kind(plan.options, maker.layers), taken, among, again)
+        kind_of = kind(plan.options, maker.layers)
+        return verdict.words(plan.step, kind_of, taken, lambda: coarse.with_those(fine), again)
 
     def _menu(self, maker: MenuMaker, bps: float) -> Menu:
         if self._in_bucket_order is None:
@@ -191,19 +194,19 @@ class Planner:
         ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
         return Candidates.of(menu, choices, ready_s, bps)
 
-    def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, int]:
-        """What there is to take, and the number of the one to take if nothing else is wanted of this step."""
+    def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, Candidates, int]:
+        """The frontier, what is around its best point, and the number of the best of that."""
         objective, solver = self._config.objective, self._solver
         frontier = solver.frontier(menu)
         coarse = self._candidates(menu, frontier, bps)
         i = objective.pick(coarse.points())
         finer = solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
-        among = coarse.with_those(self._candidates(menu, finer, bps))
-        return among, objective.pick(among.points())
+        fine = self._candidates(menu, [frontier[i], *finer], bps)
+        return coarse, fine, objective.pick(fine.points())
 
-    def _complete(self, menu: Menu, among: Candidates, i: int, forecast: Forecast) -> Choice:
+    def _complete(self, menu: Menu, fine: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""
-        choice, points = among.choices[i], among.points()
+        choice, points = fine.choices[i], fine.points()
         target_s = self._config.objective.target_s(points.compute_s)
         if target_s is not None and target_s > points.step_s[i]:
             choice = self._spend(menu, choice, target_s - float(points.step_s[i]))

@@ -18,36 +18,49 @@ Floats = NDArray[np.float64]
 LOWEST_BPS, HIGHEST_BPS = 1e4, 1e14
 ROUNDS = 14  # of bisection: to 0.2 %
 WITHIN = 1.5  # times as many bytes or as few are much the same plan
-TRIES, CLOSE = 8, 0.01  # frontiers looked at, and what is close enough
+TRIES, CLOSE = 8, 0.03  # frontiers looked at, and what is close enough
 UNITS = ("", "k", "M", "G", "T")
 
 
 @final
 class Verdict:
-    """Words for each step's plan. The rate at which it flips is found anew now and then, and when the plan changes."""
+    """Words for each step's plan, found anew now and then, and when another kind of plan is taken: they take time."""
 
     def __init__(self, objective: Objective, refresh_steps: int) -> None:
         self._objective = objective
         self._refresh_steps = refresh_steps
-        self._found: tuple[int, float, float | None] | None = None  # step, bytes, and what was found then
+        self._said: tuple[int, str, float, str] | None = None  # step, kind, bytes, and the sentence
+        self._flip_bps: float | None = None
 
     def words(
-        self, step: int, kind: str, taken: Candidates, among: Candidates, again: Callable[[float], Candidates]
-    ) -> str:
-        """The sentence. taken: the one choice, among: what it was picked from, again: candidates at another rate."""
-        size, error = float(taken.wire_bytes[0]), float(taken.error[0])
-        step_s = float(taken.points().step_s[0])
-        why = f"{kind}, {quantity(size, 'B')}: "
-        own = self._objective.scores(taken.points())
+        self, step: int, kind: str, taken: Candidates, picked_from: Callable[[], Candidates],
+        again: Callable[[float], Candidates],
+    ) -> str:  # fmt: skip
+        """The sentence. taken: the one choice; picked_from: all that there was; again: candidates at another rate."""
+        size = float(taken.wire_bytes[0])
+        if self._said is not None:
+            then, of, own, why = self._said
+            if step < then + self._refresh_steps and kind == of and not far(np.array([size]), own)[0]:
+                return why
+        among = picked_from()
+        why = f"{kind}, {quantity(size, 'B')}: {self._merit(taken, among)}{self._turn(taken, among, again)}"
+        self._said = step, kind, size, why
+        return why
+
+    def _merit(self, taken: Candidates, among: Candidates) -> str:
+        points = taken.points()
+        own = self._objective.scores(points)
         if own is None:
-            why += f"squared error {100 * error:.2g} % in {step_s:.3g} s"
-        else:
-            why += f"{np.exp(own[0]):.3g} {self._objective.unit}" + self._rival(among, size)
-        flip_bps = self._flip_bps(step, size, among, again)
-        if flip_bps is None:
-            return why
-        rate = quantity(flip_bps, "bit/s")
-        return f"{why}; " + (f"less would win below {rate}" if error <= 0 else f"dense float32 would win above {rate}")
+            return f"squared error {100 * float(taken.error[0]):.2g} % in {float(points.step_s[0]):.3g} s"
+        return f"{np.exp(own[0]):.3g} {self._objective.unit}{self._rival(among, float(taken.wire_bytes[0]))}"
+
+    def _turn(self, taken: Candidates, among: Candidates, again: Callable[[float], Candidates]) -> str:
+        near = among if self._flip_bps is None else again(self._flip_bps)
+        self._flip_bps = flip_bps(self._objective, near, again)
+        if self._flip_bps is None:
+            return ""
+        rate = quantity(self._flip_bps, "bit/s")
+        return f"; less would win below {rate}" if taken.error[0] <= 0 else f"; dense float32 would win above {rate}"
 
     def _rival(self, among: Candidates, own_bytes: float) -> str:
         scores, other = self._objective.scores(among.points()), far(among.wire_bytes, own_bytes)
@@ -55,18 +68,6 @@ class Verdict:
             return ""
         i = int(np.argmax(np.where(other, scores, -np.inf)))
         return f" against {np.exp(scores[i]):.3g} for {quantity(float(among.wire_bytes[i]), 'B')}"
-
-    def _flip_bps(
-        self, step: int, size: float, among: Candidates, again: Callable[[float], Candidates]
-    ) -> float | None:
-        if self._found is not None:
-            then, own, flip = self._found
-            if step < then + self._refresh_steps and not far(np.array([size]), own)[0]:
-                return flip
-        near = self._found[2] if self._found is not None else None
-        flip = flip_bps(self._objective, among if near is None else again(near), again)
-        self._found = step, size, flip
-        return flip
 
 
 def flip_bps(objective: Objective, among: Candidates, again: Callable[[float], Candidates]) -> float | None:

@@ -41,7 +41,7 @@ def taken(among: Candidates, objective: Objective) -> Candidates:
 
 def words(verdict: Verdict, objective: Objective, bps: float, step: int = 1, of: str = "sparse") -> str:
     among = candidates(bps)
-    return verdict.words(step, of, taken(among, objective), among, candidates)
+    return verdict.words(step, of, taken(among, objective), lambda: among, candidates)
 
 
 def test_candidates_at_another_rate_are_those_of_its_menu() -> None:
@@ -114,7 +114,7 @@ def test_the_rate_is_found_anew_now_and_then_and_for_another_plan() -> None:
             return candidates(other_bps)
 
         among = candidates(bps)
-        verdict.words(step, "sparse", taken(among, Progress()), among, again)
+        verdict.words(step, "sparse", taken(among, Progress()), lambda: among, again)
 
     verdict = Verdict(Progress(), 10)
     for step in range(1, 25):
