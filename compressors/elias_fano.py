@@ -49,10 +49,10 @@ def body_bytes(n: int, k: int, low_bits: int) -> int:
 def encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
     """Write k >= 1 strictly increasing indices below n to `body_bytes(n, k, low_bits)` bytes."""
     k = indices.size
-    high_bytes = _high_bytes(n, k, low_bits)
     if kernels.compiled():
-        kernels.elias_fano_encode(indices, low_bits, out, high_bytes)
+        kernels.elias_fano_encode(indices, n, low_bits, out)
         return
+    high_bytes = _high_bytes(n, k, low_bits)
     bits = SCRATCH.get("elias_fano bits", 8 * high_bytes, np.bool_)
     bits.fill(False)
     for part in chunks(k):
@@ -72,12 +72,12 @@ def decode(body: Bytes, n: int, k: int, low_bits: int) -> Indices:
 
     Raises BadIndices or TrailingBytes.
     """
-    high_bytes = _high_bytes(n, k, low_bits)
     if kernels.compiled():
         indices: Indices = SCRATCH.get("elias_fano", k, np.int32)
-        if kernels.elias_fano_decode(body, high_bytes, n, low_bits, indices):
+        if kernels.elias_fano_decode(body, n, low_bits, indices):
             return indices
     # here, what is wrong with it is found out too
+    high_bytes = _high_bytes(n, k, low_bits)
     indices = set_bits(body[:high_bytes], k, "big", f"the high parts of {k} indices")
     if indices[-1] > k - 1 + (n >> low_bits):
         raise BadIndices(f"bit {indices[-1]} is set behind the {k + (n >> low_bits)} of the high parts below {n}")

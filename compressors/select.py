@@ -32,7 +32,7 @@ def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None)
     call. Raises NonFiniteError for NaN or infinity.
     """
     if values.size > DIRECT or kernels.compiled():
-        return _select_large(values, k, key, gradient)
+        return _select_by_threshold(values, k, key, gradient)
     if gradient is not None:
         np.add(values, gradient, out=values)
     magnitude = np.abs(values)
@@ -78,7 +78,7 @@ def coprime_stride(least: int) -> int:
     return stride
 
 
-def _select_large(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[Indices, Floats]:
+def _select_by_threshold(values: Floats, k: int, key: int, gradient: Floats | None) -> tuple[Indices, Floats]:
     n = values.size
     for threshold in _thresholds(values, k, key, gradient):
         if not isfinite(threshold):

@@ -23,12 +23,13 @@ from kimad.compressors.tensors import Bytes, Floats, Indices
 
 BLOCK = 256  # as kernels.h has it
 LOG4_LEVELS = 254 * 256  # as log4.c has it
+HEADER_BYTES, VALUE_CODE, COUNT = 16, 4, slice(12, 16)  # as frame.c has them
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
     "scan": (c_void_p, c_void_p, c_int64, c_float, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_void_p),
     "trim": (c_void_p, c_void_p, c_int64, c_int64, c_void_p),
     "add_at": (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_float),
-    "elias_fano_encode": (c_void_p, c_int64, c_int, c_void_p, c_int64),
-    "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p),
+    "elias_fano_encode": (c_void_p, c_int64, c_int64, c_int, c_void_p, c_int64),
+    "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int, c_void_p),
     "log4_encode": (c_void_p, c_int64, c_void_p, c_void_p),
     "log4_decode": (c_void_p, c_int64, c_void_p, c_void_p),
     "linear_encode": (c_void_p, c_void_p, c_int64, c_int, c_float, c_float, c_void_p),
@@ -88,6 +89,8 @@ def scan(
     Returns the position that it came to, and how many entries are kept now.
     """
     n, room = values.size, kept.size
+    if not (0 <= position <= n and 0 <= count <= room):
+        raise ValueError(f"position {position} of {n} entries, {count} kept where {room} have room")
     added = None if gradient is None else _at(gradient, np.float32, n)
     reached = c_int64(position)
     count = _call("scan", _at(values, np.float32, n), added, n, threshold, position, _at(indices, np.int32, room),
@@ -110,16 +113,17 @@ def add_at(target: Floats, indices: Indices, decoded: Floats, scale: float) -> N
         raise IndexError(f"an index outside of {target.size} entries")
 
 
-def elias_fano_encode(indices: Indices, low_bits: int, out: Bytes, high_bytes: int) -> None:
-    """Write k >= 1 increasing indices; `out` has exactly their size."""
-    _call("elias_fano_encode", _at(indices, np.int32, 1), indices.size, low_bits, _at(out, np.uint8, high_bytes),
-          high_bytes)  # fmt: skip
+def elias_fano_encode(indices: Indices, n: int, low_bits: int, out: Bytes) -> None:
+    """Write k >= 1 increasing indices below n. Raises ValueError where `out` is too short for them."""
+    if not _call("elias_fano_encode", _at(indices, np.int32, 1), indices.size, n, low_bits, _at(out, np.uint8, 0),
+                 out.size):  # fmt: skip
+        raise ValueError(f"{indices.size} indices up to {indices[-1]}, below {n}, in {out.size} bytes")
 
 
-def elias_fano_decode(body: Bytes, high_bytes: int, n: int, low_bits: int, indices: Indices) -> bool:
+def elias_fano_decode(body: Bytes, n: int, low_bits: int, indices: Indices) -> bool:
     """Read as many indices as there is room for; False if the body is not one that was written."""
     return bool(
-        _call("elias_fano_decode", _at(body, np.uint8, high_bytes), body.size, high_bytes, n, indices.size, low_bits,
+        _call("elias_fano_decode", _at(body, np.uint8, 0), body.size, n, indices.size, low_bits,
               _at(indices, np.int32, 1))
     )  # fmt: skip
 
@@ -192,7 +196,9 @@ def add_frame(frame: Bytes, target: Floats, factor: float, largest: float, level
 
     `largest`: of a scale; `levels`: of log4.
     """
-    room = min(target.size, 2 * frame.size)  # a kept value takes half a byte at least
+    room = 0
+    if frame.size >= HEADER_BYTES and frame[VALUE_CODE]:  # some entries, in half a byte each at least
+        room = min(target.size, 2 * frame.size, int.from_bytes(frame[COUNT].tobytes(), "little"))
     return bool(
         _call("add_frame", _at(frame, np.uint8, 0), frame.size, _at(target, np.float32, 0), target.size, factor,
               largest, _at(levels, np.float32, LOG4_LEVELS), SCRATCH.at("kept indices", room, np.int32),

@@ -34,7 +34,19 @@ static inline void unpack_plane(const uint8_t *plane, int64_t k, const int width
         indices[j + i] = (int32_t)((uint32_t)indices[j + i] << width | ((uint32_t)*plane >> (i * width) & mask));
 }
 
-void elias_fano_encode(const int32_t *indices, int64_t k, int low_bits, uint8_t *out, int64_t high_bytes) {
+static int64_t high_bytes_of(int64_t n, int64_t k, int low_bits) { return (k + (n >> low_bits) + 8) / 8; }
+
+int64_t elias_fano_bytes(int64_t n, int64_t k, int low_bits) {
+    int64_t bytes = high_bytes_of(n, k, low_bits) + (low_bits >> 3) * k;
+    for (int width = 4; width; width /= 2)
+        if (low_bits & width) bytes += (k * width + 7) / 8;
+    return bytes;
+}
+
+/* Returns 0, and writes nothing, where the last index is not below n or the body is too short. */
+int elias_fano_encode(const int32_t *indices, int64_t k, int64_t n, int low_bits, uint8_t *out, int64_t bytes) {
+    if (indices[k - 1] >= n || bytes < elias_fano_bytes(n, k, low_bits)) return 0;
+    const int64_t high_bytes = high_bytes_of(n, k, low_bits);
     memset(out, 0, (size_t)high_bytes);
     for (int64_t j = 0; j < k; j++) {
         const int64_t place = ((int64_t)indices[j] >> low_bits) + j;
@@ -53,6 +65,7 @@ void elias_fano_encode(const int32_t *indices, int64_t k, int low_bits, uint8_t 
         }
         plane += (k * width + 7) / 8;
     }
+    return 1;
 }
 
 /* The first bit of each byte becomes its lowest. */
@@ -96,15 +109,15 @@ static int all_zero(bits *b) {
 }
 
 /* Returns 0 for anything that the encoder could not have written; numpy's decoder then says what it was. */
-WIDE int elias_fano_decode(const uint8_t *body, int64_t bytes, int64_t high_bytes, int64_t n, int64_t k, int low_bits,
-                           int32_t *indices) {
+WIDE int elias_fano_decode(const uint8_t *body, int64_t bytes, int64_t n, int64_t k, int low_bits, int32_t *indices) {
+    if (bytes != elias_fano_bytes(n, k, low_bits)) return 0;
+    const int64_t high_bytes = high_bytes_of(n, k, low_bits);
     const uint8_t *planes[6], *plane = body + high_bytes;
     for (int w = 0, below = low_bits; w < 6; w++) {
         planes[w] = 0;
         if (below < WIDTHS[w]) continue;
         below -= WIDTHS[w];
         const int64_t size = (k * WIDTHS[w] + 7) / 8;
-        if (plane + size > body + bytes) return 0;
         if (k * WIDTHS[w] % 8 && plane[size - 1] >> (k * WIDTHS[w] % 8)) return 0;
         planes[w] = plane;
         plane += size;

@@ -36,15 +36,12 @@ static int add_linear(const uint8_t *body, int64_t bytes, int64_t n, int bits, f
 
 static int add_sparse(const uint8_t *body, int64_t bytes, int64_t n, int64_t k, int low_bits, float *target,
                       float factor, const float *levels, int32_t *indices, float *kept) {
-    const int64_t high_bytes = (k + (n >> low_bits) + 8) / 8;
-    int64_t index_bytes = high_bytes + (low_bits >> 3) * k;
-    for (int width = 4; width; width /= 2)
-        if (low_bits & width) index_bytes += (k * width + 7) / 8;
+    const int64_t index_bytes = elias_fano_bytes(n, k, low_bits);
     const int64_t used = index_bytes + 4 * ((k + BLOCK - 1) / BLOCK) + (k + 1) / 2;
     if (used > bytes) return 0;
     for (int64_t i = used; i < bytes; i++)
         if (body[i]) return 0;
-    return elias_fano_decode(body, index_bytes, high_bytes, n, k, low_bits, indices) &&
+    return elias_fano_decode(body, index_bytes, n, k, low_bits, indices) &&
            log4_decode(body + index_bytes, k, levels, kept) && add_at(target, n, indices, kept, k, factor);
 }
 

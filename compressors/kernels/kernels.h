@@ -27,9 +27,9 @@ int64_t trim(int32_t *indices, float *kept, int64_t count, int64_t k, float *bet
 int add_at(float *target, int64_t n, const int32_t *indices, const float *decoded, int64_t count, float scale);
 
 /* elias_fano.c */
-void elias_fano_encode(const int32_t *indices, int64_t k, int low_bits, uint8_t *out, int64_t high_bytes);
-int elias_fano_decode(const uint8_t *body, int64_t bytes, int64_t high_bytes, int64_t n, int64_t k, int low_bits,
-                      int32_t *indices);
+int64_t elias_fano_bytes(int64_t n, int64_t k, int low_bits);
+int elias_fano_encode(const int32_t *indices, int64_t k, int64_t n, int low_bits, uint8_t *out, int64_t bytes);
+int elias_fano_decode(const uint8_t *body, int64_t bytes, int64_t n, int64_t k, int low_bits, int32_t *indices);
 
 /* log4.c */
 int log4_encode(const float *values, int64_t k, const float *levels, uint8_t *body);

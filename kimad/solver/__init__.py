@@ -1,6 +1,6 @@
 """Solvers: which option each layer takes, under one interface."""
 
-from kimad.solver.interface import Choice, Solver, all_bucket_sums, bucket_sums
+from kimad.solver.interface import Choice, Solver, all_bucket_sums
 from kimad.solver.lagrangian import Lagrangian
 from kimad.solver.uniform import Uniform
 

@@ -46,14 +46,8 @@ class Solver(ABC):
         """A choice with cost_s <= budget_s (the cheapest one if none is) and an error as small as can be found."""
 
 
-def bucket_sums(menu: Menu, choice: Choice) -> tuple[Floats, Floats]:
-    """(B,) seconds on the link and (B,) seconds of coding of each bucket."""
-    link_s, coding_s = all_bucket_sums(menu, [choice])
-    return link_s[0], coding_s[0]
-
-
 def all_bucket_sums(menu: Menu, choices: Sequence[Choice]) -> tuple[Floats, Floats]:
-    """The same of P choices at once: twice (P, B) seconds."""
+    """(P, B) seconds on the link and (P, B) seconds of coding of each bucket, of P choices."""
     column = np.stack([choice.column for choice in choices])
     k = np.stack([choice.k for choice in choices])
     whole = np.stack([choice.whole for choice in choices])

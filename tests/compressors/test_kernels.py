@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kimad.compressors import FrameError, NonFiniteError, Option, compressor, decode, elias_fano, encode_owed, kernels
+from kimad.compressors.blocks import LARGEST
 from kimad.compressors.errors import BadIndices, TrailingBytes
+from kimad.compressors.log4 import LEVELS
+from kimad.compressors.scratch import SCRATCH
 from tests.compressors.cases import DERANDOMIZED, KINDS, LENGTHS, frame_of, options, sample
 
 OPERATORS = ("topk", "threshold", "blocktopk", "randomk", "int8", "int4", "int8-stochastic", "bfloat16")
+ONE_CALL = ("topk", "threshold", "int8", "int4", "int8-stochastic", "int4-stochastic", "bfloat16")
 
 BUILT = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler when Kimad was installed")
 
@@ -125,7 +130,7 @@ def outcome(frame: Tensor, n: int) -> tuple[str, bytes]:
     return "", total.numpy().tobytes()
 
 
-@pytest.mark.parametrize("name", ["topk", "threshold", "int8", "int4", "int8-stochastic", "bfloat16"])
+@pytest.mark.parametrize("name", ONE_CALL)
 @pytest.mark.parametrize("n", [1, 300, 1001])
 def test_damaged_frames_end_alike(name: str, n: int) -> None:
     """In the same error, with nothing added, or in the same sum."""
@@ -211,6 +216,10 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     unaligned = np.zeros(1201, np.uint8)[1:].view(np.float32)
     with pytest.raises(ValueError, match="in a row"):
         kernels.trim(ints, unaligned, 5)
+    with pytest.raises(ValueError, match="2 indices up to 99, below 100, in 3 bytes"):
+        kernels.elias_fano_encode(np.array([5, 99], np.int32), 100, 3, codes[:3])
+    with pytest.raises(ValueError, match="position 301 of 300 entries"):
+        kernels.scan(floats, None, 1.0, 301, ints, floats.copy(), 0)
     for outside in (-1, 300):
         ints[7] = outside
         with pytest.raises(IndexError, match="an index outside of 300 entries"):
@@ -230,6 +239,34 @@ def test_a_frame_at_an_odd_address_is_read_and_written() -> None:
         decode(room[1:], total)
         decode(frame, other)
         assert torch.equal(total, other)
+
+
+@BUILT
+@pytest.mark.parametrize(
+    "name", ["topk", "threshold", "int8", "int4", "int8-stochastic", "int4-stochastic", "bfloat16"]
+)
+def test_frames_that_are_sent_most_take_one_call(name: str) -> None:
+    """The kernel knows operators by their numbers; one that it does not know would only be slow."""
+    sparse = compressor(name).sparse
+    frame = frame_of(sample("heavy", 1000, 3), Option(name, 100 if sparse else 0, "log4" if sparse else ""))
+    total, other = torch.zeros(1000), torch.zeros(1000)
+    assert kernels.add_frame(frame.numpy(), total.numpy(), 1.0, float(LARGEST), LEVELS)
+    with numpy_alone():
+        decode(frame, other)
+    assert torch.equal(total, other)
+
+
+@BUILT
+def test_a_dense_frame_needs_no_room_for_kept_entries() -> None:
+    frame = frame_of(sample("normal", 50_000, 3), Option("int8"))
+
+    def room() -> int:
+        """In a thread of its own, whose scratch memory is empty."""
+        decode(frame, torch.zeros(50_000))
+        return sum(buffer.size for (name, _), buffer in SCRATCH._buffers.items() if name.startswith("kept"))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(room).result() == 0
 
 
 @BUILT

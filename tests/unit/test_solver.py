@@ -7,7 +7,7 @@ import pytest
 
 from kimad.compressors import compressor
 from kimad.menu import Menu
-from kimad.solver import ALL_SOLVERS, Choice, Lagrangian, Uniform, bucket_sums
+from kimad.solver import ALL_SOLVERS, Choice, Lagrangian, Uniform, all_bucket_sums
 from kimad.solver.lagrangian import _Pricing, price_range
 from kimad.solver.topup import _followers
 from tests.unit.cases import BPS, Model, heavy_model
@@ -100,7 +100,7 @@ def test_frontier_is_monotone(bps: float) -> None:
     assert error[-1] == 0
     for choice in frontier:
         assert choice.cost_s == pytest.approx(model.seconds(choice, bps))
-        link_s, coding_s = bucket_sums(menu, choice)
+        (link_s,), (coding_s,) = all_bucket_sums(menu, [choice])
         assert float((link_s + coding_s).sum()) == pytest.approx(choice.cost_s)
 
 
