@@ -6,4 +6,4 @@ from kimad.solver.uniform import Uniform
 
 ALL_SOLVERS: dict[str, Solver] = {"lagrangian": Lagrangian(), "uniform": Uniform()}
 
-__all__ = ["ALL_SOLVERS", "Choice", "Lagrangian", "Solver", "Uniform", "all_bucket_sums", "bucket_sums"]
+__all__ = ["ALL_SOLVERS", "Choice", "Lagrangian", "Solver", "Uniform", "all_bucket_sums"]
