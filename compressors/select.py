@@ -1,8 +1,8 @@
 """The k entries of largest magnitude, exactly, in one pass over the tensor.
 
 A strided sample tells a threshold that slightly more than k entries reach; the pass keeps those, chunk by chunk in
-cache; the few that were kept are trimmed to k. Of equal magnitudes the lowest index comes first. Zeros
-and denormals are never selected. Several times faster than a selection over the whole tensor, and it allocates O(k).
+cache; the few that were kept are trimmed to k. Of equal magnitudes the lowest index comes first. Zeros and denormals
+are never selected. Several times faster than a selection over the whole tensor, and it allocates O(k).
 """
 
 from __future__ import annotations
