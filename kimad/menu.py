@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # What is worth offering. Four bits or one bit for every entry gain 0 to 7 % of squared error at equal bytes on what a
-# ResNet-18 owes, at one of eight budgets more (`python -m benchmarks.menu`), and nothing on its gradient; the others cost
-# more for the same error. Sparse operators with each density and these value codes.
+# ResNet-18 owes, at one of eight budgets more (`python -m benchmarks.menu`), and nothing on its gradient; the others
+# cost more for the same error. Sparse operators with each density and these value codes.
 OFFERED = ("drop", "topk", "int8", "bfloat16", "float32")
 SPARSE_VALUES = ("log4", "int8")
 MAX_DENSITY = 0.9  # of sparse options: all entries in 4 bits would seem to lose no more than the largest ones do
