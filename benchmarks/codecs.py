@@ -1,4 +1,7 @@
-"""The coders' bounds: `python -m benchmarks.codecs`. On one thread, in copies of the same memory, taken in turn."""
+"""The coders' bounds: `python -m benchmarks.codecs`. On one thread, in copies of the same memory, taken in turn.
+
+All layers go in one call (`Batch`), as the runtime sends them; one tensor is a batch of one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.kernels import heavy_tailed, layers
 from benchmarks.rows import Row, command
-from kimad.compressors import Option, decode, encode, encode_owed, wire_bytes
+from kimad.compressors import Batch, Option, wire_bytes
 from kimad.launch.codecs_measure import timed_s
 from kimad.menu import MIN_SPARSE_NUMEL
 
@@ -56,20 +59,21 @@ DENSE = (
 class Coder:
     """One way to send all layers, with frames that are written again and again."""
 
-    options: Sequence[Option]
-    frames: Sequence[Tensor]
+    batch: Batch
+    frames: Tensor
+
+    @property
+    def options(self) -> Sequence[Option]:
+        return self.batch.options
 
     def encode(self, values: Sequence[Tensor]) -> None:
-        for v, option, frame in zip(values, self.options, self.frames, strict=True):
-            encode(v, option, frame)
+        self.batch.encode(values, self.frames)
 
     def encode_owed(self, memory: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        for e, g, option, frame in zip(memory, gradients, self.options, self.frames, strict=True):
-            encode_owed(e, g, option, frame)
+        self.batch.encode(memory, self.frames, gradients=gradients)
 
     def decode(self, target: Sequence[Tensor]) -> None:
-        for t, frame in zip(target, self.frames, strict=True):
-            decode(frame, t)
+        self.batch.decode(self.frames, target, [1.0] * len(target))
 
     def by_topk(self, memory: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """What `encode_owed` does, by torch alone: indices as int32, values as float32."""
@@ -84,14 +88,13 @@ class Coder:
 
     def bytes_per_kept(self) -> float:
         """Wire bytes / kept entries, of the layers that are sparse."""
-        kept = [(o.k, f.numel()) for o, f in zip(self.options, self.frames, strict=True) if o is not SMALL]
+        kept = [(o.k, wire_bytes(s, o)) for s, o in zip(self.batch.shapes, self.options, strict=True) if o is not SMALL]
         return sum(b for _, b in kept) / sum(k for k, _ in kept)
 
 
 def _coder(bound: Sparse | Dense, sizes: Sequence[int]) -> Coder:
-    options = [_option(bound, n) for n in sizes]
-    frames = [torch.zeros(wire_bytes((n,), o), dtype=torch.uint8) for n, o in zip(sizes, options, strict=True)]
-    return Coder(options, frames)
+    batch = Batch([(n,) for n in sizes], [_option(bound, n) for n in sizes])
+    return Coder(batch, torch.zeros(batch.wire_bytes, dtype=torch.uint8))
 
 
 def _option(bound: Sparse | Dense, n: int) -> Option:

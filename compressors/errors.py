@@ -7,22 +7,28 @@ from __future__ import annotations
 from typing import final
 
 
+class CodecError(ValueError):
+    """What encoding and decoding raise."""
+
+    layer: int | None = None  # which of a batch it was
+
+
 @final
-class OptionError(ValueError):
+class OptionError(CodecError):
     """An option that no operator can carry out on a tensor of this shape."""
 
 
 @final
-class TensorError(ValueError):
+class TensorError(CodecError):
     """A tensor of the wrong dtype, device, layout or length was handed in."""
 
 
 @final
-class NonFiniteError(ValueError):
+class NonFiniteError(CodecError):
     """NaN or infinity in the values to encode; nothing usable was written."""
 
 
-class FrameError(ValueError):
+class FrameError(CodecError):
     """A frame that `decode` refuses. The target is unchanged."""
 
 

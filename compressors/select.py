@@ -31,7 +31,12 @@ def select(values: Floats, k: int, key: int = 0, gradient: Floats | None = None)
     values += gradient first, in the same pass. The arrays may be scratch memory of this thread, good until its next
     call. Raises NonFiniteError for NaN or infinity.
     """
-    if values.size > DIRECT or kernels.compiled():
+    if kernels.compiled():
+        found = kernels.select(values, k, gradient)
+        if found is None:
+            raise NonFiniteError(f"topk: NaN or infinity among {values.size} values")
+        return found
+    if values.size > DIRECT:
         return _select_by_threshold(values, k, key, gradient)
     if gradient is not None:
         np.add(values, gradient, out=values)
@@ -90,7 +95,7 @@ def _select_by_threshold(values: Floats, k: int, key: int, gradient: Floats | No
         if kept.size >= k or threshold <= TINY:
             break
     if kept.size > k:
-        count = _trim(indices, kept, k)
+        count = _close_up(indices, kept, largest(np.abs(kept), k))
         indices, kept = indices[:count], kept[:count]
     return indices, kept
 
@@ -98,9 +103,6 @@ def _select_by_threshold(values: Floats, k: int, key: int, gradient: Floats | No
 def _thresholds(values: Floats, k: int, key: int, gradient: Floats | None) -> Iterator[np.float32]:
     """What a little more than k entries reach, if the sample does not mislead; lower ones if it does."""
     n = values.size
-    if n <= DIRECT:
-        yield TINY
-        return
     samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _SAMPLED_KEPT * n // k))
     stride = coprime_stride(n // samples)
     sample = values[key % stride :: stride]
@@ -112,13 +114,6 @@ def _thresholds(values: Floats, k: int, key: int, gradient: Floats | None) -> It
             yield max(TINY, np.partition(sample, sample.size - rank)[sample.size - rank])
         else:
             yield TINY
-
-
-def _trim(indices: Indices, kept: Floats, k: int) -> int:
-    """Move the k largest to the front, in their order; return how many they are."""
-    if kernels.compiled():
-        return kernels.trim(indices, kept, k)
-    return _close_up(indices, kept, largest(np.abs(kept), k))
 
 
 def _close_up(indices: Indices, kept: Floats, keep: NDArray[np.bool_]) -> int:
@@ -151,15 +146,14 @@ def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None
     limit = k + max(k // 8, _CHUNK)  # more than this is trimmed on the way, so memory stays O(k) whatever the data
     indices = SCRATCH.get("select indices", min(n, limit + _CHUNK), np.int32)
     kept = SCRATCH.get("select values", min(n, limit + _CHUNK), np.float32)
-    part = kernels.scan if kernels.compiled() else _scan_chunk
     position = count = 0
     while position < n:
         before = count
-        position, count = part(values, gradient, float(threshold), position, indices, kept, count)
+        position, count = _scan_chunk(values, gradient, float(threshold), position, indices, kept, count)
         if not np.isfinite(kept[before:count]).all():
             raise NonFiniteError(f"topk: NaN or infinity among {n} values")
         if count > limit and position < n:
-            count = _trim(indices[:count], kept[:count], k)
+            count = _close_up(indices[:count], kept[:count], largest(np.abs(kept[:count]), k))
             # a later tie has a higher index and loses
             threshold = np.nextafter(np.abs(kept[:count]).min(), np.float32(np.inf))
     return indices[:count], kept[:count]
@@ -168,7 +162,10 @@ def _scan(values: Floats, k: int, threshold: np.float32, gradient: Floats | None
 def _scan_chunk(
     values: Floats, gradient: Floats | None, threshold: float, position: int, indices: Indices, kept: Floats, count: int
 ) -> tuple[int, int]:
-    """What `kernels.scan` does, of one chunk."""
+    """Of one chunk from `position` on: values += gradient, and keep what is not below the threshold.
+
+    Returns the position that it came to, and how many entries are kept now.
+    """
     part = values[position : position + _CHUNK]
     size = part.size
     if gradient is not None:

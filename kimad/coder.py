@@ -4,7 +4,8 @@
     gradient = sum over ranks, in rank order, of decode(frame) / N        (times `damping`, on both sides, if below 1)
 
 A bucket whose plan is float32 throughout stays as DDP made it, one whose plan is bfloat16 throughout becomes one
-bfloat16 tensor: both travel by all-reduce. All other buckets travel as frames, one a layer.
+bfloat16 tensor: both travel by all-reduce. All other buckets travel as frames, one a layer, those of one operator
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimad.compressors import Option, damping, decode, wire_bytes
+from kimad.compressors import Batch, CodecError, Option, damping, wire_bytes
 from kimad.cost import start_s
 from kimad.curves import kept_energy
 from kimad.errors import ExchangeError
@@ -47,11 +48,54 @@ class Bucket:
 
 @final
 @dataclass(frozen=True)
+class Group:
+    """The layers of a bucket that one operator codes; their frames lie one behind the other."""
+
+    slots: tuple[Slot, ...]
+    batch: Batch
+    names: tuple[str, ...]
+    keys: tuple[int, ...]  # one a layer, so that no two round alike
+    scales: tuple[float, ...]  # of what is decoded: damping / N
+    expected_s: float  # of coding, before anything was measured
+
+    @classmethod
+    def of(cls, slots: Sequence[Slot], options: Sequence[Option], world_size: int) -> Group:
+        """From layers and their options."""
+        layers = [slot.layer for slot in slots]
+        return cls(
+            tuple(slots),
+            Batch([layer.shape for layer in layers], options),
+            tuple(layer.name for layer in layers),
+            tuple(digest([layer.name]) for layer in layers),
+            tuple(damping(layer.shape, option) / world_size for layer, option in zip(layers, options, strict=True)),
+            sum(start_s(option, layer.numel) for layer, option in zip(layers, options, strict=True)),
+        )
+
+    @property
+    def operator(self) -> str:
+        """Its name."""
+        return self.batch.options[0].operator
+
+    def parts(self, buffer: Tensor) -> list[Tensor]:
+        """The layers' own parts of a bucket's flat buffer."""
+        return [buffer[slot.start : slot.stop] for slot in self.slots]
+
+
+def grouped(slots: Sequence[Slot], options: Sequence[Option], world_size: int) -> tuple[Group, ...]:
+    """The layers of a bucket by their operators, in the order in which these come up first."""
+    members: dict[str, list[int]] = {}
+    for i, option in enumerate(options):
+        members.setdefault(option.operator, []).append(i)
+    return tuple(Group.of([slots[i] for i in own], [options[i] for i in own], world_size) for own in members.values())
+
+
+@final
+@dataclass(frozen=True)
 class Sending:
     """A bucket ready to travel."""
 
     bucket: Bucket
-    options: tuple[Option, ...]  # of its layers
+    groups: tuple[Group, ...]  # its layers, where they travel as frames
     mode: str  # "frames": gather `payload` of all ranks; "bfloat16", "plain": all-reduce it
     payload: Tensor  # uint8 frames, the bfloat16 form of the bucket, or DDP's own buffer
 
@@ -65,11 +109,13 @@ class Coder:
         self._world_size = world_size
         self._rank = rank
         self._memory = Memory()
+        self._groups: dict[tuple[Slot, ...], tuple[Sequence[Option], tuple[Group, ...]]] = {}
         self.encoding = self.decoding = ""  # what is being worked on, for error messages
 
     def forget_buffers(self) -> None:
         """Give back all memory: the buckets that it was made for come no more."""
         self._memory.clear()
+        self._groups.clear()
 
     def encode(self, bucket: Bucket, plan: Plan, log: StepLog, read_curves: bool) -> Sending:
         """The bucket as the plan says, with the residual added and taken off again."""
@@ -89,13 +135,13 @@ class Coder:
                     log.energy[slot.layer.name] = kept_energy(gradient, bucket.step)
             return self.plain(bucket)
         began_s = time.monotonic()
-        options = tuple(plan.options[slot.layer.name] for slot in slots)
+        groups = self._grouped(slots, plan)
         if mode == "bfloat16":
-            payload = self._encode_bfloat16(bucket, log, finite, read_curves)
+            payload = self._encode_bfloat16(bucket, groups, log, finite, read_curves)
         else:
-            payload = self._encode_frames(bucket, plan, log, finite, read_curves)
+            payload = self._encode_frames(bucket, groups, log, finite, read_curves)
         log.encode_s += time.monotonic() - began_s
-        return Sending(bucket, options, mode, payload)
+        return Sending(bucket, groups, mode, payload)
 
     def plain(self, bucket: Bucket) -> Sending:
         """DDP's own arithmetic on its own buffer: divided first; any other order differs in the last bit for N = 3."""
@@ -112,75 +158,89 @@ class Coder:
                 bucket.buffer.fill_(float("nan"))  # as a plain all-reduce would, for GradScaler to see
             else:
                 bucket.buffer.zero_()
-                at = BUCKET_HEADER_BYTES
-                for slot, option in zip(bucket.slots, sending.options, strict=True):
-                    at = self._decode_layer(bucket, slot, option, frames, at, log)
+                start = BUCKET_HEADER_BYTES
+                for group in sending.groups:
+                    end = start + group.batch.wire_bytes
+                    self._decode_group(group, bucket.buffer, [frame[start:end] for frame in frames], log)
+                    start = end
         log.decode_s += time.monotonic() - began_s
 
-    def _encode_bfloat16(self, bucket: Bucket, log: StepLog, finite: bool, read_curves: bool) -> Tensor:
+    def _grouped(self, slots: tuple[Slot, ...], plan: Plan) -> tuple[Group, ...]:
+        options = [plan.options[slot.layer.name] for slot in slots]
+        before = self._groups.get(slots)
+        if before is None or before[0] != options:
+            before = self._groups[slots] = (options, grouped(slots, options, self._world_size))
+        return before[1]
+
+    def _encode_bfloat16(
+        self, bucket: Bucket, groups: tuple[Group, ...], log: StepLog, finite: bool, read_curves: bool
+    ) -> Tensor:
         numel = bucket.buffer.numel()
         wire = self._memory.bytes(("bfloat16", bucket.index), 2 * numel).view(torch.bfloat16)
         if not finite:
             return wire.copy_(bucket.buffer)
-        frames = self._memory.bytes(("own", bucket.index), 2 * numel + FRAME_HEADER_BYTES * len(bucket.slots))
-        at = 0
-        for slot in bucket.slots:
-            frame = self._encode_layer(bucket, slot, BFLOAT16, frames[at:], log, read_curves)
-            wire[slot.start : slot.stop].view(torch.uint8).copy_(frame[FRAME_HEADER_BYTES:])
-            at += frame.numel()
+        for group in groups:  # one; all layers are bfloat16
+            frames = self._memory.bytes(("own", bucket.index), group.batch.wire_bytes)
+            self._encode_group(bucket, group, frames, log, read_curves)
+            for i, slot in enumerate(group.slots):
+                wire[slot.start : slot.stop].view(torch.uint8).copy_(group.batch.part(frames, i)[FRAME_HEADER_BYTES:])
         return wire
 
-    def _encode_frames(self, bucket: Bucket, plan: Plan, log: StepLog, finite: bool, read_curves: bool) -> Tensor:
-        own = self._memory.bytes(("own", bucket.index), plan.frame_bytes(bucket.slots))
+    def _encode_frames(
+        self, bucket: Bucket, groups: tuple[Group, ...], log: StepLog, finite: bool, read_curves: bool
+    ) -> Tensor:
+        size = BUCKET_HEADER_BYTES + sum(group.batch.wire_bytes for group in groups)
+        own = self._memory.bytes(("own", bucket.index), size)
         flags = 0 if finite else NONFINITE
         header = BUCKET_HEADER.pack(MAGIC, VERSION, flags, len(bucket.slots), bucket.step)
         own[:BUCKET_HEADER_BYTES] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
         if not finite:
             return own  # of the agreed size; nobody reads more than its header
-        at = BUCKET_HEADER_BYTES
-        for slot in bucket.slots:
-            option = plan.options[slot.layer.name]
-            at += self._encode_layer(bucket, slot, option, own[at:], log, read_curves).numel()
-        if at != own.numel():
-            raise ExchangeError(f"encoded {at} bytes where the plan has {own.numel()}")
+        start = BUCKET_HEADER_BYTES
+        for group in groups:
+            end = start + group.batch.wire_bytes
+            self._encode_group(bucket, group, own[start:end], log, read_curves)
+            start = end
         return own
 
-    def _encode_layer(
-        self, bucket: Bucket, slot: Slot, option: Option, out: Tensor, log: StepLog, read_curves: bool
-    ) -> Tensor:
-        """One layer: residual += gradient, encode, residual -= decoded. Returns the frame, which lies in `out`."""
+    def _encode_group(self, bucket: Bucket, group: Group, out: Tensor, log: StepLog, read_curves: bool) -> None:
+        """residual += gradient, encode, residual -= decoded, for each of its layers; the frames go to `out`."""
         began_s = time.monotonic()
-        name, shape = slot.layer.name, slot.layer.shape
-        self.encoding = f"layer {name}"
         reading_s = 0.0
 
-        def read(owed: Tensor) -> None:
+        def read(name: str, owed: Tensor) -> None:
             nonlocal reading_s
-            reading_s = -time.monotonic()
+            reading_s -= time.monotonic()
             log.energy[name] = kept_energy(owed, bucket.step)
             reading_s += time.monotonic()
 
-        gradient = bucket.buffer[slot.start : slot.stop]
+        self.encoding = f"bucket {bucket.index}, {group.operator}"
+        seed = digest([bucket.step, self._rank])  # ranks round at random by themselves: their errors average out
+        keys = [seed ^ key for key in group.keys]
         look = read if read_curves else None
-        key = digest([bucket.step, self._rank, name])  # ranks round at random by themselves: their errors average out
-        used = self._residual.encode(name, gradient, option, out, shape=shape, key=key, look=look)
-        log.encoded(option.operator, start_s(option, slot.layer.numel), time.monotonic() - began_s - reading_s)
-        return out[:used]
+        try:
+            self._residual.encode(group.names, group.parts(bucket.buffer), group.batch, out, keys=keys, look=look)
+        except CodecError as error:
+            if error.layer is not None:
+                self.encoding = f"layer {group.names[error.layer]}"
+            raise
+        log.encoded(group.operator, group.expected_s, time.monotonic() - began_s - reading_s)
 
-    def _decode_layer(
-        self, bucket: Bucket, slot: Slot, option: Option, frames: Sequence[Tensor], at: int, log: StepLog
-    ) -> int:
-        """One layer of the result, summed in rank order so that all ranks round alike. Returns the frames' end."""
-        end = at + wire_bytes(slot.layer.shape, option)
-        if end > at:
-            began_s = time.monotonic()
-            target = bucket.buffer[slot.start : slot.stop]
-            scale = damping(slot.layer.shape, option) / self._world_size
-            for rank, frame in enumerate(frames):
-                self.decoding = f"layer {slot.layer.name}, frame of rank {rank}"
-                decode(frame[at:end], target, scale=scale)
-            log.decoded(option.operator, time.monotonic() - began_s)
-        return end
+    def _decode_group(self, group: Group, buffer: Tensor, frames: Sequence[Tensor], log: StepLog) -> None:
+        """Its layers of the result, each summed in rank order so that all ranks round alike."""
+        if not group.batch.wire_bytes:
+            return
+        began_s = time.monotonic()
+        targets = group.parts(buffer)
+        for rank, frame in enumerate(frames):
+            self.decoding = f"{group.operator} frames of rank {rank}"
+            try:
+                group.batch.decode(frame, targets, group.scales)
+            except CodecError as error:
+                if error.layer is not None:
+                    self.decoding = f"layer {group.names[error.layer]}, frame of rank {rank}"
+                raise
+        log.decoded(group.operator, time.monotonic() - began_s)
 
 
 def is_finite(buffer: Tensor) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimad.compressors import Option, compressor, damping, decode, encode, encode_owed
+from kimad.compressors import Batch, compressor, damping, decode
 
 
 @final
@@ -23,7 +23,7 @@ class Residual:
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
         self._owing: set[str] = set()
-        self._frames: dict[str, list[tuple[Tensor, float]]] = {}  # own frames of this step, with their damping
+        self._sent: list[tuple[tuple[str, ...], Batch, Tensor]] = []  # of this step: layers, and their frames
         self._warm: dict[str, Tensor] = {}  # last frame of layers whose operator starts from it
         self._flushed: set[str] = set()  # sent whole this step: owing until the step is known to be valid
 
@@ -36,35 +36,39 @@ class Residual:
         return self._memory[name] if name in self._owing else None
 
     def encode(
-        self, name: str, gradient: Tensor, option: Option, out: Tensor, *, shape: Sequence[int], key: int,
-        look: Callable[[Tensor], None] | None = None,
-    ) -> int:  # fmt: skip
-        """residual += gradient; write the frame of the residual to `out`; residual -= damping * decode(frame).
+        self, names: Sequence[str], gradients: Sequence[Tensor], batch: Batch, out: Tensor, *, keys: Sequence[int],
+        look: Callable[[str, Tensor], None] | None = None,
+    ) -> None:  # fmt: skip
+        """For each layer: residual += gradient; write its frame to `out`; residual -= damping * decode(frame).
 
-        Returns the frame's length. The frame is kept, by reference, until `end_step`. look: is shown what is owed
-        before it is encoded. gradient: flat float32, finite.
+        The frames are kept, by reference, until `end_step`. look: is shown each layer's name and what it owes before it
+        is encoded. gradients: flat float32, finite; keys: seeds of the operators' randomness; one a layer, as names.
         """
+        owed = [self._owing_more(name, gradient) for name, gradient in zip(names, gradients, strict=True)]
+        warm = [self._warm.get(name) for name in names] if self._warm else ()
+        factors = _factors(batch)
+        if look is None and set(factors) <= {1.0}:
+            batch.encode(owed, out, gradients=gradients, keys=keys, warm=warm)
+        else:
+            for name, memory, gradient in zip(names, owed, gradients, strict=True):
+                np.add(memory.numpy(), gradient.numpy(), out=memory.numpy())
+                if look is not None:
+                    look(name, memory)
+            batch.encode(owed, out, keys=keys, warm=warm)
+            batch.decode(out, owed, [-factor for factor in factors])
+        self._sent.append((tuple(names), batch, out))
+        for i, option in enumerate(batch.options):
+            if compressor(option.operator).warm:
+                self._warm[names[i]] = batch.part(out, i).clone()
+
+    def _owing_more(self, name: str, gradient: Tensor) -> Tensor:
         memory = self._memory.get(name)
         if memory is None:
             memory = self._memory[name] = torch.zeros_like(gradient)
         elif name not in self._owing:
             memory.zero_()
         self._owing.add(name)
-        warm, factor = self._warm.get(name), damping(shape, option)
-        if look is None and factor == 1:
-            used = encode_owed(memory, gradient, option, out, shape=shape, key=key, warm=warm)
-        else:
-            target = memory.numpy()
-            np.add(target, gradient.numpy(), out=target)
-            if look is not None:
-                look(memory)
-            used = encode(memory, option, out, shape=shape, key=key, warm=warm)
-            decode(out[:used], memory, scale=-factor)
-        if used:
-            self._frames.setdefault(name, []).append((out[:used], factor))
-        if compressor(option.operator).warm:
-            self._warm[name] = out[:used].clone()
-        return used
+        return memory
 
     def flush(self, name: str, gradient: Tensor) -> None:
         """gradient += residual, for a layer that is sent whole; forgotten at `end_step` if the step is valid."""
@@ -76,14 +80,14 @@ class Residual:
 
     def end_step(self, undo: set[str] | None) -> None:
         """Close a step. What the layers in `undo` (None: all layers) sent did not arrive: they owe it again."""
-        for name, frames in self._frames.items():
-            if undo is None or name in undo:
-                for frame, factor in frames:
-                    decode(frame, self._memory[name], scale=factor)
+        for names, batch, frames in self._sent:
+            for i, factor in enumerate(_factors(batch)):
+                if undo is None or names[i] in undo:
+                    decode(batch.part(frames, i), self._memory[names[i]], scale=factor)
         for name in self._flushed:
             if not (undo is None or name in undo):
                 self._owing.discard(name)
-        self._frames.clear()
+        self._sent.clear()
         self._flushed.clear()
 
     def squared_norm(self) -> float:
@@ -103,5 +107,10 @@ class Residual:
         self._warm = {name: frame.clone() for name, frame in (warm or {}).items()}
         self._memory = {name: tensor.detach().to(torch.float32).clone() for name, tensor in saved.items()}
         self._owing = set(saved)
-        self._frames.clear()
+        self._sent.clear()
         self._flushed.clear()
+
+
+def _factors(batch: Batch) -> list[float]:
+    """What is taken off, as a part of what was decoded, by layer."""
+    return [damping(shape, option) for shape, option in zip(batch.shapes, batch.options, strict=True)]

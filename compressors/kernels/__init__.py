@@ -24,9 +24,13 @@ from kimad.compressors.tensors import Bytes, Floats, Indices
 BLOCK = 256  # as kernels.h has it
 LOG4_LEVELS = 254 * 256  # as log4.c has it
 HEADER_BYTES, VALUE_CODE, COUNT = 16, 4, slice(12, 16)  # as frame.c has them
+JOB = np.dtype([  # as kernels.h has it
+    ("values", np.uint64), ("gradient", np.uint64), ("n", np.int64), ("k", np.int64), ("start", np.int64),
+    ("bytes", np.int64), ("codec", np.int32), ("index_code", np.int32), ("factor", np.float32), ("unused", np.int32),
+])  # fmt: skip
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
-    "scan": (c_void_p, c_void_p, c_int64, c_float, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_void_p),
-    "trim": (c_void_p, c_void_p, c_int64, c_int64, c_void_p),
+    "select_room": (c_int64, c_int64),
+    "select_largest": (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
     "add_at": (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_float),
     "elias_fano_encode": (c_void_p, c_int64, c_int64, c_int, c_void_p, c_int64),
     "elias_fano_decode": (c_void_p, c_int64, c_int64, c_int64, c_int, c_void_p),
@@ -38,8 +42,10 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {  # C types
     "bfloat16_finite": (c_void_p, c_int64),
     "bfloat16_add": (c_void_p, c_int64, c_void_p, c_float),
     "add_frame": (c_void_p, c_int64, c_void_p, c_int64, c_float, c_float, c_void_p, c_void_p, c_void_p, c_int64),
+    "encode_frames": (c_void_p, c_int64, c_void_p, c_float, c_float, c_void_p, c_void_p, c_void_p, c_void_p),
+    "add_frames": (c_void_p, c_int64, c_int64, c_void_p, c_float, c_void_p, c_void_p, c_void_p, c_int64),
 }
-_RESULTS: dict[str, Any] = {"scan": c_int64, "trim": c_int64}
+_RESULTS: dict[str, Any] = dict.fromkeys(("select_room", "select_largest", "encode_frames", "add_frames"), c_int64)
 
 
 def _load() -> ctypes.CDLL | None:
@@ -81,28 +87,26 @@ def _blocks(n: int) -> int:
     return -(-n // BLOCK)
 
 
-def scan(
-    values: Floats, gradient: Floats | None, threshold: float, position: int, indices: Indices, kept: Floats, count: int
-) -> tuple[int, int]:
-    """From `position` on: values += gradient, and keep what is not below the threshold, until `kept` is nearly full.
+def select(values: Floats, k: int, gradient: Floats | None) -> tuple[Indices, Floats] | None:
+    """Places and values of the k >= 1 largest, as `select.select` gives them, in scratch memory; values += gradient.
 
-    Returns the position that it came to, and how many entries are kept now.
+    None, and only a part is added, where NaN or infinity is among them.
     """
-    n, room = values.size, kept.size
-    if not (0 <= position <= n and 0 <= count <= room):
-        raise ValueError(f"position {position} of {n} entries, {count} kept where {room} have room")
+    n = values.size
     added = None if gradient is None else _at(gradient, np.float32, n)
-    reached = c_int64(position)
-    count = _call("scan", _at(values, np.float32, n), added, n, threshold, position, _at(indices, np.int32, room),
-                  _at(kept, np.float32, room), count, room, ctypes.byref(reached))  # fmt: skip
-    return reached.value, count
+    addresses = _select_scratch(_call("select_room", n, k))
+    count = _call("select_largest", _at(values, np.float32, 1), added, n, k, *addresses)
+    if count < 0:
+        return None
+    return SCRATCH.get("select indices", count, np.int32), SCRATCH.get("select values", count, np.float32)
 
 
-def trim(indices: Indices, kept: Floats, k: int) -> int:
-    """Move the k >= 1 largest magnitudes of more than k to the front, of equal ones the first; return k."""
-    between = SCRATCH.get("trim", kept.size, np.float32)
-    return _call("trim", _at(indices, np.int32, kept.size), _at(kept, np.float32, k + 1), kept.size, k,
-                 _at(between, np.float32, kept.size))  # fmt: skip
+def _select_scratch(room: int) -> tuple[int, int, int]:
+    return (
+        SCRATCH.at("select indices", room, np.int32),
+        SCRATCH.at("select values", room, np.float32),
+        SCRATCH.at("select between", room, np.float32),
+    )
 
 
 def add_at(target: Floats, indices: Indices, decoded: Floats, scale: float) -> None:
@@ -204,6 +208,39 @@ def add_frame(frame: Bytes, target: Floats, factor: float, largest: float, level
               largest, _at(levels, np.float32, LOG4_LEVELS), SCRATCH.at("kept indices", room, np.int32),
               SCRATCH.at("kept values", room, np.float32), room)
     )  # fmt: skip
+
+
+def encode_frames(jobs: NDArray[np.void], frames: Bytes, largest: float, tiny: float, levels: Floats) -> int:
+    """Write the frames of all jobs; with gradients, values += gradient first, and values -= what was sent last.
+
+    Every address of a job must be that of as many entries as it has, and its frame must lie within `frames`.
+    Returns how many were written: fewer than all where NaN or infinity is among the values of the next.
+    """
+    address, sparse = _jobs(jobs, frames), jobs[jobs["k"] > 0]
+    room = max((_call("select_room", int(n), int(k)) for n, k in zip(sparse["n"], sparse["k"], strict=True)), default=0)
+    return _call("encode_frames", address, jobs.size, _at(frames, np.uint8, 0), largest, tiny,
+                 _at(levels, np.float32, LOG4_LEVELS), *_select_scratch(room))  # fmt: skip
+
+
+def add_frames(jobs: NDArray[np.void], first: int, frames: Bytes, largest: float, levels: Floats) -> int:
+    """values += factor * what the frames of the jobs from number `first` on carry, each checked before.
+
+    Returns the number of the first that is not for this kernel, to which nothing is added, or how many there are.
+    """
+    address, room = _jobs(jobs, frames), int(jobs["k"].max(initial=0))
+    return _call("add_frames", address, first, jobs.size, _at(frames, np.uint8, 0), largest,
+                 _at(levels, np.float32, LOG4_LEVELS), SCRATCH.at("kept indices", room, np.int32),
+                 SCRATCH.at("kept values", room, np.float32), room)  # fmt: skip
+
+
+def _jobs(jobs: NDArray[np.void], frames: Bytes) -> int:
+    """The address of the jobs. Raises ValueError if a frame lies outside of `frames`."""
+    if jobs.dtype != JOB or not jobs.flags.c_contiguous:
+        raise ValueError(f"jobs of {jobs.dtype}, must be JOB, in a row")
+    start, end = jobs["start"], jobs["start"] + jobs["bytes"]
+    if jobs.size and (start.min() < 0 or end.max() > frames.size):
+        raise ValueError(f"frames from {start.min()} to {end.max()} in {frames.size} bytes")
+    return jobs.ctypes.data
 
 
 def _call(name: str, *arguments: Any) -> int:

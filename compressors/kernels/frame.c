@@ -4,12 +4,6 @@
  */
 #include "kernels.h"
 
-#define HEADER 16
-
-enum { BFLOAT16 = 2, INT8 = 3, TOPK = 4, THRESHOLD = 7, INT4 = 14, INT4_STOCHASTIC = 15, INT8_STOCHASTIC = 16 };
-enum { LOG4 = 3 };       /* value code */
-enum { WIDEST = 30 };    /* index codes up to here are Elias-Fano with so many low bits */
-
 static uint32_t read32(const uint8_t *at) {
     uint32_t number;
     memcpy(&number, at, sizeof number);

@@ -4,6 +4,11 @@
 #define STRIDE 32 /* entries that are added and looked at together */
 #define AHEAD 64  /* additions between asking for a line of memory and using it */
 #define SAMPLES 1024
+#define DIRECT 4096             /* as select.py has these five */
+#define CHUNK (1 << 18)
+#define MIN_SAMPLES 2048
+#define MAX_SAMPLES 16384
+#define SAMPLED_KEPT 48
 
 typedef struct {
     float *values;
@@ -83,9 +88,8 @@ __attribute__((target("avx2,popcnt"))) static void scan_strides_avx2(search *s, 
  * stride of room is left. Magnitudes are compared as whole numbers, whose order is that of the floats; NaN is above.
  * Returns how many are kept now, and in `reached` the position that it came to.
  */
-int64_t scan(float *values, const float *gradient, int64_t n, float threshold, int64_t position, int32_t *indices,
-             float *kept, int64_t count, int64_t room, int64_t *reached) {
-    const int32_t least = (int32_t)bits_of(threshold);
+static int64_t scan(float *values, const float *gradient, int64_t n, int32_t least, int64_t position, int32_t *indices,
+                    float *kept, int64_t count, int64_t room, int64_t *reached) {
     search s = {values, gradient, n, position, indices, kept, count, room};
 #ifdef HAVE_WIDE
     if (__builtin_cpu_supports("avx2"))
@@ -147,7 +151,7 @@ static int32_t nth_of_many(const float *kept, int64_t count, int64_t k, float *b
  * Move the k largest of `count` > k entries to the front, in their order; of equal ones the first. Returns k.
  * `between` has room for `count` entries.
  */
-int64_t trim(int32_t *indices, float *kept, int64_t count, int64_t k, float *between) {
+static int64_t trim(int32_t *indices, float *kept, int64_t count, int64_t k, float *between) {
     int64_t ties, end = 0;
     const int32_t cut = count < 4 * SAMPLES ? nth_largest(kept, count, 1, k, &ties)
                                             : nth_of_many(kept, count, k, between, &ties);
@@ -160,6 +164,58 @@ int64_t trim(int32_t *indices, float *kept, int64_t count, int64_t k, float *bet
         end += (magnitude > cut) | tied;
     }
     return end;
+}
+
+/* Entries of scratch that selecting k of n takes: more than this is trimmed on the way, whatever the data. */
+int64_t select_room(int64_t n, int64_t k) {
+    const int64_t limit = k + (k / 8 > CHUNK ? k / 8 : CHUNK) + CHUNK;
+    return n < limit ? n : limit;
+}
+
+/* A sample of what values + gradient will be, with a stride that shares no factor with a convolution's kernel. */
+static int64_t sample_of(const float *values, const float *gradient, int64_t n, int64_t k, float *sample) {
+    int64_t wanted = SAMPLED_KEPT * n / k, count = 0;
+    wanted = wanted < MIN_SAMPLES ? MIN_SAMPLES : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
+    int64_t stride = n > wanted ? n / wanted : 1;
+    while (stride > 1 && (stride % 2 == 0 || stride % 3 == 0 || stride % 5 == 0 || stride % 7 == 0)) stride++;
+    for (int64_t i = stride / 2; i < n; i += stride) sample[count++] = gradient ? values[i] + gradient[i] : values[i];
+    return count;
+}
+
+/*
+ * The k largest of n entries in the order of their places, of equal ones the first; fewer if fewer are normal numbers.
+ * values += gradient first, if there is one. Returns how many; -1, and only some are added, where NaN or infinity is
+ * among them. The last three have `select_room` entries each.
+ */
+int64_t select_largest(float *values, const float *gradient, int64_t n, int64_t k, int32_t *indices, float *kept,
+                       float *between) {
+    const int64_t room = select_room(n, k);
+    const int64_t samples = n > DIRECT ? sample_of(values, gradient, n, k, between) : 0;
+    const int64_t expected = (int64_t)((double)k * (double)samples / (double)n);
+    int64_t sigma = 1, count = 0;
+    while (sigma * sigma < expected) sigma++;
+    int64_t rank = expected + 3 * sigma + 1; /* most of the time, one pass will do */
+    for (int attempt = 0; attempt < 3; attempt++, rank *= 2) {
+        int64_t ties, position = 0;
+        int32_t least = attempt < 2 && rank < samples ? nth_largest(between, samples, 1, rank, &ties) : NORMAL;
+        least = least < NORMAL ? NORMAL : least > INFINITE ? INFINITE : least;
+        const int everything = least == NORMAL;
+        for (count = 0; position < n;) {
+            const int64_t before = count;
+            count = scan(values, gradient, n, least, position, indices, kept, count, room, &position);
+            for (int64_t i = before; i < count; i++)
+                if ((uint32_t)magnitude_of(kept + i) >= INFINITE) return -1;
+            if (position == n) break;
+            count = trim(indices, kept, count, k, between);
+            for (int64_t i = 0; i < count; i++) { /* a later tie has a higher index and loses */
+                const int32_t above = magnitude_of(kept + i) + 1;
+                least = i && least < above ? least : above;
+            }
+        }
+        if (count >= k || everything) break;
+        gradient = 0; /* it is added now */
+    }
+    return count > k ? trim(indices, kept, count, k, between) : count;
 }
 
 /* target[indices] += scale * decoded, each operation rounded on its own. Returns 0 where an index is out of range. */

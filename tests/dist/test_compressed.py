@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 import kimad
 from kimad.coder import Bucket, Sending
-from kimad.compressors import Option, decode
+from kimad.compressors import Batch, decode
 from kimad.plan import Plan
 from kimad.statistics import StepLog
 from tests.dist.ranks import Ranks
@@ -54,18 +55,20 @@ def law(rank: int, option: str) -> None:
     residual, errors = state.loop.residual, []
     encode = residual.encode
 
-    def watched(name: str, gradient: torch.Tensor, option: Option, out: torch.Tensor, **how: Any) -> int:
-        before = residual.owed(name)
-        expected = gradient.double() + (0 if before is None else before.double())
-        used = encode(name, gradient, option, out, **how)
-        decoded = torch.zeros_like(expected, dtype=torch.float32)
-        decode(out[:used], decoded)
-        left = residual.owed(name)
-        assert left is not None
-        total = left.double() + decoded.double()
-        if total.numel():
-            errors.append(float((total - expected).abs().max()) / (float(expected.abs().max()) + 1e-30))
-        return used
+    def watched(
+        names: Sequence[str], gradients: Sequence[torch.Tensor], batch: Batch, out: torch.Tensor, **how: Any
+    ) -> None:
+        owed = [residual.owed(name) for name in names]
+        expected = [g.double() + (0 if o is None else o.double()) for g, o in zip(gradients, owed, strict=True)]
+        encode(names, gradients, batch, out, **how)
+        for i, (name, wanted) in enumerate(zip(names, expected, strict=True)):
+            decoded = torch.zeros_like(wanted, dtype=torch.float32)
+            decode(batch.part(out, i), decoded)
+            left = residual.owed(name)
+            assert left is not None
+            if decoded.numel():
+                off = (left.double() + decoded.double() - wanted).abs().max()
+                errors.append(float(off) / (float(wanted.abs().max()) + 1e-30))
 
     residual.encode = watched  # type: ignore[method-assign]
     train(model, rank, 10)

@@ -75,8 +75,8 @@ def plant(state: kimad.State, stage: str, patch: pytest.MonkeyPatch) -> list[str
         "_hand_over": state,
         "_record": loop,
     }.get(stage)
-    if stage == "encode_owed":
-        patch.setattr("kimad.residual.encode_owed", fail)
+    if stage.startswith("Batch."):
+        patch.setattr(f"kimad.compressors.{stage}", fail)
     elif place is None:  # a function that the coder has imported
         patch.setattr(f"kimad.coder.{stage}", fail)
     else:
@@ -116,7 +116,7 @@ def check(outcomes: list[Outcome], stage: str, where: int) -> None:
 
 
 TOPK, INT8, PROGRESS = "fixed:topk:0.05", "fixed:int8", "progress"
-STAGES = [("encode", TOPK), ("encode_owed", INT8), ("decode", TOPK), ("receive", INT8), ("read_flags", INT8),
+STAGES = [("encode", TOPK), ("Batch.encode", INT8), ("Batch.decode", TOPK), ("receive", INT8), ("read_flags", INT8),
           ("squared_norm", TOPK), ("statistics", PROGRESS), ("sum", PROGRESS), ("share", PROGRESS),
           ("confirm", PROGRESS), ("_record", TOPK), ("_hand_over", TOPK)]  # fmt: skip
 

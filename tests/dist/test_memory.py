@@ -126,10 +126,11 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
     ]
     encode = state.loop.residual.encode
 
-    def wasteful(name: str, gradient: Tensor, *rest: Any, **how: Any) -> int:
-        copy: Any = gradient.clone() if planted == "torch" else gradient.numpy().copy()
-        assert len(copy) == len(gradient)
-        return encode(name, gradient, *rest, **how)
+    def wasteful(names: Sequence[str], gradients: Sequence[Tensor], *rest: Any, **how: Any) -> None:
+        for gradient in gradients:
+            copy: Any = gradient.clone() if planted == "torch" else gradient.numpy().copy()
+            assert len(copy) == len(gradient)
+        encode(names, gradients, *rest, **how)
 
     def samples(time_s: float, received: Sequence[Any], collective: Sequence[Any]) -> LinkSamples:
         return LinkSamples.of([LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from kimad.compressors import Option, decode, wire_bytes
+from kimad.compressors import Batch, Option, decode, wire_bytes
 from kimad.residual import Residual
 
 N = 700
@@ -22,10 +23,18 @@ def gradient(seed: int, n: int = N) -> Tensor:
     return torch.randn(n, generator=torch.Generator().manual_seed(seed))
 
 
+def encode(
+    residual: Residual, name: str, grad: Tensor, option: Option, frame: Tensor, *, shape: Sequence[int] = (),
+    key: int = 0, look: Callable[[str, Tensor], None] | None = None,
+) -> None:  # fmt: skip
+    """A batch of one layer."""
+    residual.encode([name], [grad], Batch([shape or grad.shape], [option]), frame, keys=[key], look=look)
+
+
 def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
     """One layer of one step, as the exchange does it; returns what the frame carries."""
     frame = torch.empty(wire_bytes(grad.shape, option), dtype=torch.uint8)
-    residual.encode(name, grad, option, frame, shape=grad.shape, key=0)
+    encode(residual, name, grad, option, frame)
     decoded = torch.zeros(grad.numel())
     decode(frame, decoded)
     return decoded
@@ -33,7 +42,7 @@ def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
 
 def owe(residual: Residual, name: str, grad: Tensor) -> None:
     """One step in which nothing is sent."""
-    residual.encode(name, grad, Option("drop"), torch.empty(0, dtype=torch.uint8), shape=grad.shape, key=0)
+    encode(residual, name, grad, Option("drop"), torch.empty(0, dtype=torch.uint8))
 
 
 def owed(residual: Residual, name: str) -> Tensor:
@@ -123,8 +132,8 @@ def test_looking_at_what_is_owed_changes_no_bit(option: Option) -> None:
     one, other = Residual(), Residual()
     room = [torch.zeros(wire_bytes((N,), option), dtype=torch.uint8) for _ in range(2)]
     for step in range(3):
-        one.encode("w", gradient(step), option, room[0], shape=(N,), key=step)
-        other.encode("w", gradient(step), option, room[1], shape=(N,), key=step, look=lambda o: seen.append(o.clone()))
+        encode(one, "w", gradient(step), option, room[0], key=step)
+        encode(other, "w", gradient(step), option, room[1], key=step, look=lambda _, o: seen.append(o.clone()))
         assert torch.equal(room[0], room[1])
         assert torch.equal(owed(one, "w"), owed(other, "w"))
     assert torch.equal(seen[0], gradient(0))
@@ -134,12 +143,12 @@ def test_low_rank_starts_from_the_frame_before_also_after_loading() -> None:
     option, shape = Option("lowrank", 1, "float32"), (28, 25)
     residual = Residual()
     frames = [torch.empty(wire_bytes(shape, option), dtype=torch.uint8) for _ in range(3)]
-    residual.encode("w", gradient(0), option, frames[0], shape=shape, key=0)
+    encode(residual, "w", gradient(0), option, frames[0], shape=shape)
     resumed, cold = Residual(), Residual()
     resumed.load_state_dict(residual.state_dict(), residual.warm_frames())
     cold.load_state_dict(residual.state_dict())
     for one, frame in zip((residual, resumed, cold), frames, strict=True):
-        one.encode("w", gradient(1), option, frame, shape=shape, key=1)
+        encode(one, "w", gradient(1), option, frame, shape=shape, key=1)
     assert torch.equal(frames[0], frames[1])
     assert not torch.equal(frames[0], frames[2])
 
@@ -235,3 +244,21 @@ def test_loading_forgets_the_frames_of_a_step_under_way() -> None:
     residual.load_state_dict({"w": gradient(5)})
     residual.end_step(None)
     assert torch.equal(owed(residual, "w"), gradient(5))
+
+
+def test_layers_of_one_batch_are_taken_back_one_by_one() -> None:
+    option = Option("topk", 31, "log4")
+    together, apart = Residual(), Residual()
+    batch = Batch([(N,), (N,), (N,)], [option] * 3)
+    frames = torch.zeros(batch.wire_bytes, dtype=torch.uint8)
+    names, gradients = ["a", "b", "c"], [gradient(seed) for seed in range(3)]
+    together.encode(names, gradients, batch, frames, keys=[0, 0, 0])
+    for i, name in enumerate(names):
+        own = torch.zeros(wire_bytes((N,), option), dtype=torch.uint8)
+        encode(apart, name, gradients[i], option, own)
+        assert torch.equal(own, batch.part(frames, i))
+    for residual in (together, apart):
+        residual.end_step({"b"})
+    for name in names:
+        assert torch.equal(owed(together, name), owed(apart, name))
+    assert torch.allclose(owed(together, "b"), gradients[1], rtol=1e-6, atol=1e-6)
