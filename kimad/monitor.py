@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FIRST_PIECE_BYTES = 4 << 10  # its arrival starts the clock of a transfer: waiting for the sender is over by then
-MIN_SAMPLE_BYTES = 16 << 10  # below, latency is all that is measured
+MIN_SAMPLE_BYTES = 16 << 10  # below, latency is all that is measured, unless they took LONG_S
+LONG_S, MIN_LONG_BYTES = 20e-3, 2 << 10  # on a slow link a small frame measures it as well
 
 
 @final
@@ -85,6 +86,7 @@ def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSam
         raise ValueError(f"totals of {len(received)} ranks and of {len(collective)} do not go together")
     count = received[:, 0] + collective[:, 0]
     busy = received[:, 1] + (collective[:, 1].min() if len(collective) else 0.0)
-    enough = (count >= MIN_SAMPLE_BYTES) & (busy > 0)
+    enough = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (busy >= LONG_S))
+    enough &= busy > 0
     count, busy = np.where(enough, count, 0.0), np.where(enough, busy, 0.0)
     return LinkSamples(time_s, 8 * count / np.where(enough, busy, 1.0), count, busy)

@@ -140,7 +140,7 @@ def simulate(scenario: Scenario, strategy: str) -> Result:
         computed_s = float(times.ready_s[:, -1].max())
         rows.append((step_s, computed_s, sum(load.wire_bytes for load in loads), kept, predicted_s))
         if isinstance(chosen, Adaptive):
-            chosen.observe(_observation(step, buckets, times, chosen, energy, len(workload.layers)))
+            chosen.observe(observation(step, buckets, times, chosen, energy, len(workload.layers)))
         start_s = times.end_s
     return Result(strategy, *np.array(rows).T)
 
@@ -171,7 +171,7 @@ class _Computing:
         return computing_s
 
 
-def _observation(
+def observation(
     step: int, buckets: tuple[tuple[Layer, ...], ...], times: StepTimes, chosen: Adaptive, energy: Floats | None,
     layers: int,
 ) -> Observation:  # fmt: skip

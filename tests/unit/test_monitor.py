@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kimad import monitor
-from kimad.monitor import MIN_SAMPLE_BYTES, LinkSample, LinkSamples, Transfer, busy_s, totals
+from kimad.monitor import LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES, LinkSample, LinkSamples, Transfer, busy_s, totals
 
 MB = 1_000_000
 
@@ -94,14 +94,22 @@ def test_frames_and_collectives_add_up() -> None:
 
 
 def test_too_few_bytes_say_nothing() -> None:
-    few = MIN_SAMPLE_BYTES - 1
-    assert link_samples(0.0, [(few, 1.0), (few + 1, 1.0)], [(0, 0.0)] * 2) == [
+    few, short_s = MIN_SAMPLE_BYTES - 1, 2.0**-6
+    assert link_samples(0.0, [(few, short_s), (few + 1, short_s)], [(0, 0.0)] * 2) == [
         None,
-        LinkSample(0.0, 8.0 * MIN_SAMPLE_BYTES, MIN_SAMPLE_BYTES, 1.0),
+        LinkSample(0.0, 8.0 * MIN_SAMPLE_BYTES / short_s, MIN_SAMPLE_BYTES, short_s),
     ]
     assert link_samples(0.0, [(0, 0.0)], [(0, 0.0)]) == [None]
     assert link_samples(0.0, [(MB, 0.0)], [(0, 0.0)]) == [None]  # no time, no rate
     assert link_samples(0.0, [], []) == []
+
+
+def test_few_bytes_that_took_long_measure_a_slow_link() -> None:
+    few = 4000
+    assert few < MIN_SAMPLE_BYTES
+    assert bps(link_samples(0.0, [(few, 0.032)], [(0, 0.0)])) == [1e6]
+    assert link_samples(0.0, [(MIN_LONG_BYTES - 1, 1.0)], [(0, 0.0)]) == [None]  # an outage's trickle, or a stall
+    assert link_samples(0.0, [(few, LONG_S / 2)], [(0, 0.0)]) == [None]
 
 
 def test_ranks_must_match() -> None:
