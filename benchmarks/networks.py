@@ -1,4 +1,4 @@
-"""The networks' bounds: `python -m benchmarks.networks`. Needs network namespaces; ninety minutes."""
+"""The networks' bounds: `python -m benchmarks.networks`. Needs network namespaces; an hour."""
 
 from __future__ import annotations
 
