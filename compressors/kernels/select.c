@@ -4,8 +4,8 @@
 #define STRIDE 32 /* entries that are added and looked at together */
 #define AHEAD 64  /* additions between asking for a line of memory and using it */
 #define SAMPLES 1024
-#define DIRECT 4096             /* as select.py has these five */
-#define CHUNK (1 << 18)
+#define SPARE (1 << 16)         /* entries that may be kept beyond k, and k / 8, before they are trimmed on the way */
+#define DIRECT 4096             /* as select.py has these four */
 #define MIN_SAMPLES 2048
 #define MAX_SAMPLES 16384
 #define SAMPLED_KEPT 48
@@ -168,7 +168,7 @@ static int64_t trim(int32_t *indices, float *kept, int64_t count, int64_t k, flo
 
 /* Entries of scratch that selecting k of n takes: more than this is trimmed on the way, whatever the data. */
 int64_t select_room(int64_t n, int64_t k) {
-    const int64_t limit = k + (k / 8 > CHUNK ? k / 8 : CHUNK) + CHUNK;
+    const int64_t limit = k + (k / 8 > SPARE ? k / 8 : SPARE) + SPARE;
     return n < limit ? n : limit;
 }
 
