@@ -25,7 +25,7 @@ from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
-from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
+from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
@@ -33,6 +33,7 @@ from kimad.verdict import Verdict, kind
 
 Floats = NDArray[np.float64]
 EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
+LEAST_COLD_START_BYTES = 64 << 10  # of which a step measures a link, however small the model
 READY_STEPS = 7  # steps whose median says when a bucket is ready: one sleeping step does not count
 
 
@@ -73,7 +74,9 @@ def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchang
     """The plan of the first step: the fixed one, or one small enough for any network."""
     if isinstance(config.objective, Fixed):
         return fixed_plan(layers, config.objective)
-    return cold_start_plan(layers, config.cold_start_bytes, world_size, exchange)
+    tenth = all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) // 10
+    budget_bytes = min(config.cold_start_bytes, max(LEAST_COLD_START_BYTES, tenth))
+    return cold_start_plan(layers, budget_bytes, world_size, exchange)
 
 
 def curves_due(config: Config, step: int, before: Observation | None = None) -> bool:
