@@ -52,6 +52,23 @@ def test_any_quantile_may_be_asked_for(quantile: float) -> None:
     assert found == pytest.approx(1 - quantile, abs=0.05)
 
 
+@pytest.mark.parametrize("step_s", [0.2, 1.0])
+def test_it_holds_for_a_while_without_samples(step_s: float) -> None:
+    """Ten steps with a sample, ten without: the margin grows with age as fast as links move, or somewhat faster."""
+    one = play(HELD_BACK, step_s, STEPS, seed=7)
+    estimator = make_estimator(Config().forecast, HALF_LIFE_S, QUANTILE, one.bps.shape[1])
+    unseen = []
+    for step in range(STEPS):
+        now_s = float(one.end_s[step - 1]) if step else 0.0
+        low_bps = estimator.forecast(now_s).low_bps
+        known = np.isfinite(low_bps) & (one.bps[step] > 0)
+        if step % 20 < 10:
+            estimator.update(one.samples(step))
+        elif step > 20:
+            unseen.append(float(np.mean(one.bps[step, known] > low_bps[known])))
+    assert 0.75 <= np.mean(unseen) <= 0.9
+
+
 @pytest.mark.parametrize("bias", [-0.4, 0.0, 0.4])
 @pytest.mark.parametrize("wildness", [0.05, 1.0])
 def test_whatever_is_wrong_with_the_level_comes_off(bias: float, wildness: float) -> None:
