@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import codecs, loop, networks
+from benchmarks import codecs, forecast, loop, networks
 
-ALL = (codecs.main, loop.main, networks.main)
+ALL = (codecs.main, forecast.main, loop.main, networks.main)
 
 
 @click.command()

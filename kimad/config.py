@@ -10,6 +10,7 @@ from kimad.errors import ConfigError
 from kimad.objective import Objective, Off, Progress
 
 SOLVERS = ("lagrangian", "uniform")
+FORECASTS = ("switching", "last", "decayed", "holt", "harmonic", "quantile")
 
 
 @final
@@ -27,8 +28,9 @@ class Config:
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
     max_drop_steps: int = 50  # steps after which a dropped layer must be sent
+    forecast: str = "switching"  # how a link's rate is foreseen: one of FORECASTS
     half_life_s: float = 0.5  # s, age at which a link sample counts half, if a newer one has not halved it already
-    low_quantile: float = 0.25  # quantile of the recent link samples on which is planned
+    low_quantile: float = 0.25  # share of steps in which the link may be slower than what is planned on
     probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent
     probe_bytes: int = 1 << 20  # bytes of such a probe (real gradient, never padding)
     records: int = 1000  # StepRecords kept in memory
@@ -38,9 +40,11 @@ class Config:
             raise ConfigError(f"objective is {self.objective!r}; give an Objective, such as kimad.Progress()")
         if self.solver not in SOLVERS:
             raise ConfigError(f"solver is {self.solver!r}; allowed: {', '.join(SOLVERS)}")
+        if self.forecast not in FORECASTS:
+            raise ConfigError(f"forecast is {self.forecast!r}; allowed: {', '.join(FORECASTS)}")
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name in ("objective", "solver"):
+            if f.name in ("objective", "solver", "forecast"):
                 continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not abs(value) <= sys.float_info.max:

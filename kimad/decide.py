@@ -20,7 +20,7 @@ from kimad.compressors import Option
 from kimad.config import Config
 from kimad.cost import CodingCost
 from kimad.curves import Curve, SmoothedCurves
-from kimad.forecast import DecayedAverage, Forecast
+from kimad.forecast import Forecast, make_estimator
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
@@ -101,7 +101,7 @@ class Planner:
         self._layers = list(layers)
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
-        self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
+        self._links = make_estimator(config.forecast, config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost()
         self._verdict = Verdict(config.objective, config.refresh_steps) if explain else None
@@ -214,7 +214,7 @@ class Planner:
         if target_s is not None and target_s > points.step_s[i]:
             choice = self._spend(menu, choice, target_s - float(points.step_s[i]))
         if forecast.age_s > self._config.probe_after_s:
-            probe_s = 8 * self._config.probe_bytes / forecast.mean_bps
+            probe_s = 8 * self._config.probe_bytes / forecast.low_bps  # as the menu counts
             if choice.cost_s < probe_s:
                 choice = self._solver.solve(menu, probe_s)
         return choice

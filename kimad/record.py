@@ -29,7 +29,7 @@ class LinkRecord:
 
     mean_bps: float | None = None  # forecast of the slowest rank
     low_bps: float | None = None  # its low quantile, which is planned on
-    spread: float | None = None  # standard deviation over mean
+    spread: float | None = None  # mean relative error of its latest forecasts
     samples_bps: tuple[float | None, ...] = ()  # this step's sample of each rank
     bytes: int = 0  # behind the smallest of these samples
     busy_s: float = 0.0  # seconds of transfers behind it

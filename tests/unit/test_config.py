@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 
 from kimad import Config, ConfigError, Off, Progress
-from kimad.config import SOLVERS
+from kimad.config import FORECASTS, SOLVERS
 
-NUMBERS = [f.name for f in fields(Config) if f.name not in ("objective", "solver")]
+NUMBERS = [f.name for f in fields(Config) if f.name not in ("objective", "solver", "forecast")]
 WHOLE = [f.name for f in fields(Config) if isinstance(f.default, int)]
 MAY_BE_ZERO = ("low_quantile", "records")
 NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", None, True, 1j, [1], 10**400]
@@ -59,6 +59,14 @@ def test_counts_and_seconds_are_told_apart() -> None:
 def test_unknown_solvers(solver: object) -> None:
     message = refusal(solver=solver)
     assert all(name in message for name in SOLVERS)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("forecast", ["", "Last", "maximum", None, 3, ["last"]])
+def test_unknown_forecasts(forecast: object) -> None:
+    message = refusal(forecast=forecast)
+    assert message.startswith(f"forecast is {forecast!r}; allowed: ")
+    assert all(name in message for name in FORECASTS)
     assert "\n" not in message
 
 
