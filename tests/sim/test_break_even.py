@@ -50,7 +50,7 @@ def test_it_falls_as_coding_takes_longer() -> None:
 
 
 def test_the_link_saves_what_coding_costs() -> None:
-    """Of the last bucket half the bytes by bfloat16; the others are hidden, but coding them is not, if they are coded."""
+    """Of the last bucket half the bytes, by bfloat16; sending the others is hidden, but coding them is not."""
     last = 3 * 100_000 + 3 * 64
     saved_bits, coding_s = 8 * 2 * last, start_s(BFLOAT16, last)
     assert 0.4 * saved_bits / coding_s < bps_of(STEADY) < 1.6 * saved_bits / coding_s
