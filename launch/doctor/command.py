@@ -83,7 +83,7 @@ def _workload(model: str, compute_s: float | None) -> tuple[Callable[[], Workloa
     """How to get the model's workload, and what is to be said of its times. Raises UsageError, WorkloadError."""
     if model in MODELS:
         made = MODELS[model]().workload(model, compute_s)
-        advice = "" if compute_s is not None else "computing is made up: give --compute, or a `kimad bench profile`"
+        advice = "" if compute_s is not None else "that time is made up: give --compute, or --model with a profile"
         return cache(partial(measured_here, made)), advice
     path = Path(model)
     if not path.is_file():

@@ -70,7 +70,7 @@ def cores() -> Check:
     if given is not None and int(given) > free:
         return Check("cores", WARN, found, f"each rank would start more threads than there are cores: set {rule}")
     if given is None:
-        return Check("cores", OK, found, f"torchrun and `kimad run` then give each rank 1 thread; set {rule} for more")
+        return Check("cores", OK, found, f"torchrun and `kimad run` then give each rank 1 thread; for more, {rule}")
     return Check("cores", OK, found)
 
 

@@ -16,7 +16,7 @@ def pays(load: Callable[[], Workload], workers: int, where_from: str) -> Check:
     workload = load()
     found = break_even(workload, workers)
     figures = {"model": workload.name, **asdict(found)}
-    text = f"{workload.name}, {workers} workers: {words(found)} ({found.compute_s:.3g} s of computing a step)"
+    text = f"{workload.name}, {workers} workers: {words(found)} (computing {found.compute_s:.3g} s a step)"
     return Check(NAME, OK, text, where_from, figures)
 
 
