@@ -8,8 +8,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -29,7 +30,7 @@ from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_p
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
-from kimad.verdict import Verdict, kind
+from kimad.verdict import Verdict, flip_bps, kind
 
 Floats = NDArray[np.float64]
 EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
@@ -89,12 +90,12 @@ def curves_due(config: Config, step: int, before: Observation | None = None) -> 
 class Planner:
     """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver.
 
-    explain: whether decisions say why.
+    explain: whether decisions say why. known: what coding costs, where it is known before it is measured.
     """
 
     def __init__(
         self, config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather", *,
-        explain: bool = True,
+        explain: bool = True, known: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self._exchange = exchange
         self._config = config
@@ -103,7 +104,7 @@ class Planner:
         self._solver = ALL_SOLVERS[config.solver]
         self._links = make_estimator(config.forecast, config.half_life_s, config.low_quantile, world_size)
         self._curves = SmoothedCurves([layer.numel for layer in layers])
-        self._coding = CodingCost()
+        self._coding = CodingCost(known)
         self._verdict = Verdict(config.objective, config.refresh_steps) if explain else None
         self._in_bucket_order: list[Curve] | None = None  # of the latest reading
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
@@ -176,15 +177,26 @@ class Planner:
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
 
+    def dense_above_bps(self, near_bps: float) -> float | None:
+        """Link rate in bit/s above which the next plan would leave nothing out; None if there is none, or none yet.
+
+        near_bps: a rate to begin at.
+        """
+        if self._maker is None or not self._curves.ready:
+            return None
+        again = partial(self._frontier, self._maker)
+        return flip_bps(self._config.objective, again(near_bps), again)
+
     def _words(
         self, verdict: Verdict, maker: MenuMaker, plan: Plan, taken: Candidates, coarse: Candidates, fine: Candidates
     ) -> str:
-        def again(bps: float) -> Candidates:
-            menu = self._menu(maker, bps)
-            return self._candidates(menu, self._solver.frontier(menu), bps)
-
         kind_of = kind(plan.options, maker.layers)
+        again = partial(self._frontier, maker)
         return verdict.words(plan.step, kind_of, taken, lambda: coarse.with_those(fine), again)
+
+    def _frontier(self, maker: MenuMaker, bps: float) -> Candidates:
+        menu = self._menu(maker, bps)
+        return self._candidates(menu, self._solver.frontier(menu), bps)
 
     def _menu(self, maker: MenuMaker, bps: float) -> Menu:
         if self._in_bucket_order is None:

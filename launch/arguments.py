@@ -1,4 +1,4 @@
-"""The command lines of `run` and `emulate`: torchrun's own options, and ours. Everything is checked here, first."""
+"""The command lines that torchrun is behind: its own options, and ours. Everything is checked here, first."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ ALONE = {
     "--check": "say which backends work here, and why the others do not",
     "--cleanup": "remove what emulations that were killed have left",
 }
+# what an emulated network can be told beside its links
+NETWORK = ("procs_per_host", "backend", "queue_ms", "latency_ms", "loss_percent", "replay_s", "congestion_control")
 
 
 @final
@@ -30,18 +32,20 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("training_script, training_script_args", "SCRIPT, or -m MODULE")
-        raise UsageError(f"{message}; see kimad {self.prog.split()[-1]} --help")
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def torchrun_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """torchrun's parser under another name."""
+    from torch.distributed.run import get_args_parser
+
+    return _Parser(prog=f"kimad {command}", parents=[get_args_parser()], add_help=False, description=description)
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:
     """torchrun's parser with the options that `run` and `emulate` share."""
-    from torch.distributed.run import get_args_parser
-
-    parser = _Parser(
-        prog=f"kimad {command}",
-        parents=[get_args_parser()],
-        add_help=False,
-        description="All options of torchrun hold; Kimad's own are listed last. Options stand before the script.",
+    parser = torchrun_parser(
+        command, "All options of torchrun hold; Kimad's own are listed last. Options stand before the script."
     )
     group = parser.add_argument_group("Kimad")
     group.add_argument(
@@ -51,8 +55,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> None:
-    """The options that `emulate` has beyond `run`."""
+def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str], *, always: bool = True) -> None:
+    """The options of an emulated network; not `always`: the command works on the real one as well."""
     group = parser.add_argument_group("Emulation")
     group.add_argument(
         "-n",
@@ -60,14 +64,14 @@ def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> N
         "--ranks",
         dest="hosts",
         type=int,
-        required=True,
+        required=always,
         metavar="N",
         help="hosts, all on this machine",
     )
     group.add_argument("--procs-per-host", type=int, default=1, metavar="R", help="processes of each host (1)")
     group.add_argument(
         "--link",
-        required=True,
+        required=always,
         action="append",
         metavar="SPEC",
         help=f"{LINK_FORMS}, in Mbit/s and seconds; UP/DOWN for two directions; once for all hosts, or once for each",
@@ -80,7 +84,7 @@ def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str]) -> N
     group.add_argument(
         "--congestion-control", default="reno", metavar="NAME", help="of TCP on hosts that are namespaces (reno)"
     )
-    for option, text in ALONE.items():
+    for option, text in ALONE.items() if always else ():
         group.add_argument(option, action="store_true", help=f"{text}; stands alone, but for --json")
 
 
@@ -106,7 +110,7 @@ def check_emulation(args: argparse.Namespace, backends: Sequence[str]) -> None:
         LinkError: for the link.
     """
     for option in ALONE:
-        if getattr(args, option[2:]):
+        if getattr(args, option[2:], False):
             raise UsageError(f"{option} is given with other options; it stands alone")
     if args.hosts < 1:
         raise UsageError(f"-n is {args.hosts}; it must be 1 or more")

@@ -20,7 +20,8 @@ COMMANDS = {
     "trace": ("kimad.launch.trace:command", "Show, convert or generate bandwidth traces."),
     "report": ("kimad.launch.report:command", "Make one page of what runs did and why."),
     "top": ("kimad.launch.top:command", "Watch a run in the terminal."),
-    "bench": ("kimad.launch.bench:command", "Measure a training script or this machine."),
+    "doctor": ("kimad.launch.doctor.command:command", "Say what works on this machine, and try it."),
+    "bench": ("kimad.launch.bench:command", "Measure a training script, this machine, or the links between ranks."),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from kimad.launch import arguments, signals
 from kimad.launch.backends.backend import ShapingReport
 from kimad.launch.backends.registry import AUTO, BACKENDS, choose
 from kimad.launch.folder import make_job, usable_cores
+from kimad.launch.job import Job
 from kimad.launch.links import SEPARATOR
 from kimad.launch.passthrough import Passthrough
 from kimad.launch.process import note
@@ -49,6 +51,20 @@ def emulate(argv: Sequence[str]) -> int:
     parser = arguments.make_parser("emulate")
     arguments.add_emulation(parser, list(BACKENDS))
     args = parser.parse_args(argv)
+    job = settle("emulate", args, ["emulate", *argv])
+    outcome, kept = execute_emulated("emulate", args, job)
+    conclude("emulate", outcome)
+    return outcome.ending.exit_code or (0 if kept else 1)
+
+
+def settle(command: str, args: argparse.Namespace, argv: Sequence[str], *, attach: bool = True) -> Job:
+    """Check everything, choose the backend, say what it leaves out, and go where it works: as `kimad ARGV`, once more.
+
+    attach: as in Job.
+
+    Raises:
+        UsageError, ConfigError, LinkError: bad input; nothing was created.
+    """
     arguments.check_emulation(args, list(BACKENDS))
     args.nproc_per_node = str(args.hosts * args.procs_per_host)
     arguments.check(args)
@@ -62,37 +78,42 @@ def emulate(argv: Sequence[str]) -> int:
         loss_percent=args.loss_percent,
         replay_s=args.replay_s,
         congestion_control=args.congestion_control,
+        attach=attach,
     )
     moved = userns.is_inside()
     choice = choose("userns" if moved and args.backend == AUTO else args.backend, job)
     backend = choice.backend
     job = replace(job, backend=backend.name)
-    if not moved:
-        for name, reason in choice.passed_over.items():
-            note("emulate", f"backend {name} is not taken: {reason}")
-        note("emulate", f"link {job.link} by backend {backend.name}: {backend.summary}")
-        note("emulate", f"not modelled: {backend.not_modelled(job)}")
-        if backend.through_kimad and isinstance(parse_objective(job.objective), Off):
-            note(
-                "emulate", "plain DDP goes through Kimad's exchange, as fixed:float32: the same arithmetic, bit for bit"
-            )
-        if usable_cores() < (job.world_size or 1):
-            few = f"{job.world_size} ranks share {usable_cores()} cores"
-            note("emulate", f"{few}: steps take longer than on as many machines")
-        backend.move(list(argv))
+    if moved:
+        return job
+    for name, reason in choice.passed_over.items():
+        note(command, f"backend {name} is not taken: {reason}")
+    note(command, f"link {job.link} by backend {backend.name}: {backend.summary}")
+    note(command, f"not modelled: {backend.not_modelled(job)}")
+    if attach and backend.through_kimad and isinstance(parse_objective(job.objective), Off):
+        note(command, "plain DDP goes through Kimad's exchange, as fixed:float32: the same arithmetic, bit for bit")
+    if usable_cores() < (job.world_size or 1):
+        few = f"{job.world_size} ranks share {usable_cores()} cores"
+        note(command, f"{few}: steps take longer than on as many machines")
+    backend.move(list(argv))
+    return job
+
+
+def execute_emulated(command: str, args: argparse.Namespace, job: Job) -> tuple[Outcome, bool]:
+    """Run a settled job in its network; notes what the links did. The second: whether they were shaped as asked."""
+    backend = BACKENDS[job.backend or ""]
     args.standalone = True
     args.local_addr = args.local_addr or "127.0.0.1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ[PARENT_VARIABLE] = marker()
     network = backend.network(job)
-    outcome = execute("emulate", args, job, network)
-    kept = _verify(outcome, network.reports(), backend.nothing)
+    outcome = execute(command, args, job, network)
+    kept = _verify(outcome, network.reports(), backend.nothing, command)
     for failure in network.failures():
-        note("emulate", f"error: {failure}")
+        note(command, f"error: {failure}")
         kept = False
-    conclude("emulate", outcome)
-    return outcome.ending.exit_code or (0 if kept else 1)
+    return outcome, kept
 
 
 @final
@@ -105,7 +126,7 @@ class _Verdict:
     text: str  # for people; empty: nothing to say
 
 
-def _verify(outcome: Outcome, links: dict[str, ShapingReport], nothing: str) -> bool:
+def _verify(outcome: Outcome, links: dict[str, ShapingReport], nothing: str, command: str = "emulate") -> bool:
     """Print what the links did; False where one was not shaped as asked."""
     ranks = {f"rank {report.rank}": report for _, report in sorted(outcome.reports.items())}
     if all(report.ddp_models == 0 or report.world_size == 1 for report in ranks.values()):
@@ -116,9 +137,9 @@ def _verify(outcome: Outcome, links: dict[str, ShapingReport], nothing: str) -> 
         found = [_judge_rank(name, report, nothing) for name, report in ranks.items()]
     well = [one.text for one in found if one.shaped and one.kept and one.text]
     for text in [*(one.text for one in found if not (one.shaped and one.kept)), *well[:_SHOWN]]:
-        note("emulate", text)
+        note(command, text)
     if len(well) > _SHOWN:
-        note("emulate", f"{len(well) - _SHOWN} more kept to the trace")
+        note(command, f"{len(well) - _SHOWN} more kept to the trace")
     return all(one.shaped for one in found)
 
 

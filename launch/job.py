@@ -33,6 +33,7 @@ class Job:
     replay_s: float = 0.1  # between two changes of an emulated rate
     congestion_control: str = "reno"  # of TCP, on emulated hosts
     profile_steps: int = 0  # steps that are profiled, instead of having Kimad attached; 0: none
+    attach: bool = True  # whether DDP models get Kimad's hook, or a recorder; False: the program needs neither
 
     def write(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write `config.json`, with `about` (versions and the like) beside the job itself."""

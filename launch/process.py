@@ -67,12 +67,16 @@ def _run(args: argparse.Namespace, config: Path) -> Ending:
 def _first_failure(failures: dict[int, Any], reports: dict[int, RankReport]) -> Ending:
     """Of all ranks that failed, the one that failed first: the others mostly fail for want of it.
 
-    A rank that ended without a report was killed, or left through `os._exit`: those come first.
+    A rank that ended without a report was killed, or left through `os._exit`: those come first. But those that torchrun
+    has ended, by SIGTERM, once it had seen a failure, come last: it lists them behind what it had seen.
     """
+    seen_first = next(iter(failures))
 
-    def moment(rank: int) -> tuple[bool, float, int]:
+    def moment(rank: int) -> tuple[bool, bool, float, int]:
         report = reports.get(rank)
-        return (True, report.ended_s, rank) if report is not None and report.ended else (False, 0.0, rank)
+        reported = report is not None and report.ended
+        asked = not reported and failures[rank].exitcode == -signal.SIGTERM and rank != seen_first
+        return asked, reported, report.ended_s if report is not None and reported else 0.0, rank
 
     rank = min(failures, key=moment)
     code = failures[rank].exitcode

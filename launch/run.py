@@ -62,7 +62,8 @@ def execute(command: str, args: argparse.Namespace, job: Job, network: Network |
         write_summary(folder, ending, summary, reports, network.reports())
     if ending.cause is not None:
         note(command, ending.cause)
-    _explain(command, reports)
+    if job.attach:
+        _explain(command, reports)
     return Outcome(ending, reports, summary)
 
 

@@ -53,10 +53,12 @@ class Session:
         self._update(ddp_models=self._report.ddp_models + 1)
         if model.process_group.size() == 1:
             return
-        from kimad.launch import forward  # brings the compiler in, which DDP has done by now
-
         if self._shaper is None and self._job.backend is not None:
             self._start_shaping(model, self._job.backend)
+        if not self._job.attach:
+            return
+        from kimad.launch import forward  # brings the compiler in, which DDP has done by now
+
         if self._job.profile_steps:
             if first:
                 forward.before_first_training_forward(model, self._profile)

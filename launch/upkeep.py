@@ -21,9 +21,14 @@ def upkeep(argv: Sequence[str]) -> int:
     return check(as_json="--json" in argv) if "--check" in argv else cleanup(as_json="--json" in argv)
 
 
+def reasons() -> dict[str, str | None]:
+    """Why each backend does not work on this machine; None for one that does."""
+    return {name: backend.unavailable() for name, backend in BACKENDS.items()}
+
+
 def check(*, as_json: bool) -> int:
     """Print which backends work on this machine, and why the others do not."""
-    found = {name: backend.unavailable() for name, backend in BACKENDS.items()}
+    found = reasons()
     chosen = next((name for name, reason in found.items() if reason is None), None)
     if as_json:
         rows = [

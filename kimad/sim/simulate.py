@@ -16,7 +16,7 @@ from kimad.sim.errors import SimulationError
 from kimad.sim.gradients import Owed
 from kimad.sim.links import Links
 from kimad.sim.step import StepTimes, run_step
-from kimad.sim.strategy import Adaptive, Site, default_strategies, make_strategy
+from kimad.sim.strategy import Adaptive, Site, Strategy, default_strategies, make_strategy
 from kimad.sim.workload import Workload
 from kimad.statistics import Everyone, Statistics
 from kimad.trace import HostLink
@@ -79,6 +79,14 @@ class Scenario:
         return float(self.workload.ready_s[:, :, -1].mean())
 
     @property
+    def site(self) -> Site:
+        """What a strategy needs to know."""
+        workload = self.workload
+        buckets = tuple(tuple(workload.layers[i] for i in bucket) for bucket in workload.buckets)
+        ranks = max(2, workload.ready_s.shape[1])
+        return Site(buckets, self.workers, self.used_exchange, self.latency_s, dict(workload.coding), ranks)
+
+    @property
     def strategies(self) -> list[str]:
         """Strategies that are worth comparing here."""
         return default_strategies(self.compute_s)
@@ -119,11 +127,12 @@ def simulate(scenario: Scenario, strategy: str) -> Result:
 
     Raises SimulationError for a strategy that is not known, or a link that carries nothing.
     """
-    workload = scenario.workload
-    buckets = tuple(tuple(workload.layers[i] for i in bucket) for bucket in workload.buckets)
-    ranks = max(2, workload.ready_s.shape[1])
-    site = Site(buckets, scenario.workers, scenario.used_exchange, scenario.latency_s, dict(workload.coding), ranks)
-    chosen = make_strategy(strategy, site, workload.layers)
+    return follow(scenario, strategy, make_strategy(strategy, scenario.site, scenario.workload.layers))
+
+
+def follow(scenario: Scenario, name: str, chosen: Strategy) -> Result:
+    """Run a strategy that was made for `scenario.site`, and that may be asked more afterwards."""
+    workload, buckets = scenario.workload, scenario.site.buckets
     computing = _Computing(scenario)
     owed = Owed(workload, np.random.default_rng([scenario.seed, 2]))
     links = Links(scenario.links)
@@ -142,7 +151,7 @@ def simulate(scenario: Scenario, strategy: str) -> Result:
         if isinstance(chosen, Adaptive):
             chosen.observe(observation(step, buckets, times, chosen, energy, len(workload.layers)))
         start_s = times.end_s
-    return Result(strategy, *np.array(rows).T)
+    return Result(name, *np.array(rows).T)
 
 
 @final

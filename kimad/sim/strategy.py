@@ -45,6 +45,10 @@ class Site:
         expected_s = start_s(option, numel) * self.coding.get(option.operator, 1.0)
         return expected_s * (ENCODE_SHARE + self._decode_share)
 
+    def coding_factor(self, operator: str) -> float:
+        """The same over the seconds that are expected before anything is measured."""
+        return self.coding.get(operator, 1.0) * (ENCODE_SHARE + self._decode_share)
+
     @property
     def _decode_share(self) -> float:
         """Decoding grows with the frames: N of them, or N pieces of a shard and then the N shards, which is two."""
@@ -108,13 +112,17 @@ class Fixed(Strategy):
 
 @final
 class Adaptive(Strategy):
-    """The runtime's planner, told of every step and asked for the next one as the runtime does it."""
+    """The runtime's planner, told of every step and asked for the next one as the runtime does it.
 
-    def __init__(self, site: Site, config: Config, layers: Sequence[Layer]) -> None:
+    costs_known: whether it begins with what coding costs, instead of learning it by and by.
+    """
+
+    def __init__(self, site: Site, config: Config, layers: Sequence[Layer], *, costs_known: bool = False) -> None:
         self._site = site
         self._config = config
         self._slots = [pack(bucket) for bucket in site.buckets]
-        self._planner = Planner(config, layers, site.world_size, site.exchange, explain=False)
+        known = {operator: site.coding_factor(operator) for operator in OPERATORS} if costs_known else None
+        self._planner = Planner(config, layers, site.world_size, site.exchange, explain=False, known=known)
         self.plan: Plan = first_plan(config, layers, site.world_size, site.exchange)
         self.decision = Decision(self.plan, {}, None, 0.0)
         self.reads_curves = curves_due(config, 0)
@@ -129,6 +137,10 @@ class Adaptive(Strategy):
         self.plan = self.decision.plan
         self.predicted_s = self.decision.predicted.get("step_s")
         self.reads_curves = curves_due(self._config, self.plan.step, seen)
+
+    def dense_above_bps(self, near_bps: float) -> float | None:
+        """Link rate in bit/s above which it would choose plain DDP, as the planner has it."""
+        return self._planner.dense_above_bps(near_bps)
 
     def expected_s(self) -> tuple[list[float], list[float]]:
         """Seconds of coding with each operator in this step, as expected and as a clock has them in a run.

@@ -145,7 +145,7 @@ class Backend(ABC):
         """What it leaves out of such a job, as a list in words."""
 
     def move(self, argv: list[str]) -> None:
-        """Go to where the network can be made, if that is elsewhere: replaces this process by `kimad emulate ARGV`."""
+        """Go to where the network can be made, if that is elsewhere: replaces this process by `kimad ARGV`."""
         return
 
     def network(self, job: Job) -> Network:

@@ -68,7 +68,7 @@ class NamespaceBackend(Backend):
 
     def move(self, argv: list[str]) -> None:
         if self._move is not None:
-            self._move(["-m", "kimad.launch", "emulate", *argv])
+            self._move(["-m", "kimad.launch", *argv])
 
     def network(self, job: Job) -> Network:
         return NamespaceNetwork(job)

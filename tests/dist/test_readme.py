@@ -54,4 +54,4 @@ def test_a_command_of_the_readme(line: str, folder: Path) -> None:
 
 def test_every_command_is_shown() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert shown == {"run", "emulate", "simulate", "trace", "report", "top", "bench"}
+    assert shown == {"run", "emulate", "simulate", "trace", "report", "top", "doctor", "bench"}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import final
 
 import psutil
 import pytest
@@ -94,19 +95,33 @@ def test_termination_ends_the_workers(tmp_path: Path) -> None:
     assert "2 steps in" in errors  # what was recorded until then is not lost
 
 
+@final
+class Failure:
+    """torchrun's account of a rank that failed."""
+
+    def __init__(self, exitcode: int) -> None:
+        self.exitcode = exitcode
+
+    def signal_name(self) -> str:
+        return signal.Signals(-self.exitcode).name
+
+
 def test_first_failure_is_the_cause() -> None:
-    class Failure:
-        def __init__(self, exitcode: int) -> None:
-            self.exitcode = exitcode
-
-        def signal_name(self) -> str:
-            return signal.Signals(-self.exitcode).name
-
     failures = {0: Failure(1), 1: Failure(4), 2: Failure(-9)}
     late, early = RankReport(0, 3, ended=True, ended_s=2.0), RankReport(1, 3, ended=True, ended_s=1.0)
     assert _first_failure(failures, {0: late, 1: early}).exit_code == 137  # no report: it was killed, so it was first
     del failures[2]
     assert _first_failure(failures, {0: late, 1: early}).exit_code == 4
+
+
+def test_what_torchrun_ended_is_not_the_cause() -> None:
+    """It lists the ranks that it has ended behind those that it had seen to fail."""
+    killed = {1: Failure(-signal.SIGKILL), 0: Failure(-signal.SIGTERM), 2: Failure(-signal.SIGTERM)}
+    assert _first_failure(killed, {}).cause == "rank 1 was killed by SIGKILL"
+    raised = {2: Failure(3), 0: Failure(-signal.SIGTERM)}
+    assert _first_failure(raised, {2: RankReport(2, 3, ended=True, ended_s=1.0)}).exit_code == 3
+    asked = {1: Failure(-signal.SIGTERM), 0: Failure(-signal.SIGTERM)}  # by somebody else: there is no failure before
+    assert _first_failure(asked, {}).cause == "rank 1 was killed by SIGTERM"
 
 
 def test_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:

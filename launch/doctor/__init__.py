@@ -1,0 +1,1 @@
+"""`kimad doctor`: what works on this machine, tried out."""

@@ -1,0 +1,1 @@
+"""`kimad bench link`: how fast the links between the ranks are."""
