@@ -24,7 +24,9 @@ class Config:
     objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
     solver: str = "lagrangian"  # how a frontier is traced: "lagrangian", or "uniform" (one density for all layers)
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
-    cold_start_bytes: int = 1 << 20  # bytes a rank may send in a step until there is a forecast, at most a tenth of dense
+    cold_start_bytes: int = (
+        1 << 20
+    )  # bytes a rank may send in a step until there is a forecast; a tenth of dense at most
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
     max_drop_steps: int = 50  # steps after which a dropped layer must be sent

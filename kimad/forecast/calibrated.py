@@ -21,7 +21,7 @@ LOWEST, HIGHEST = math.log(MIN_BPS), math.log(MAX_BPS)
 class Calibrated(Estimator):
     """Any level; samples are weighed before it, and its low quantile is calibrated behind it."""
 
-    SOLID_BYTES = 256 << 10  # a sample from here on measures the link
+    SOLID_BYTES, SOLID_S = 256 << 10, 50e-3  # a sample of so many bytes, or so long a one, measures the link
 
     def __init__(self, level: Level, half_life_s: float, low_quantile: float, links: int = 1) -> None:
         self._level = level
@@ -41,7 +41,8 @@ class Calibrated(Estimator):
         self._level.update(evidence)
         self._known |= evidence.seen
         self._newest_s[evidence.seen] = samples.time_s
-        self._solid_s[evidence.seen & (samples.bytes >= self.SOLID_BYTES)] = samples.time_s
+        solid = (samples.bytes >= self.SOLID_BYTES) | (samples.busy_s >= self.SOLID_S)
+        self._solid_s[evidence.seen & solid] = samples.time_s
 
     def forecast(self, now_s: float) -> Forecasts:
         level = np.where(self._known, self._level.log_bps(), np.nan)

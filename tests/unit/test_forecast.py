@@ -70,9 +70,15 @@ def test_what_was_not_measured_is_doubted() -> None:
 
 def test_age_counts_from_the_last_solid_sample() -> None:
     small = Calibrated.SOLID_BYTES - 1
-    assert forecast(DEFAULT, (1.0, 10, LARGE), (4.0, 10, small), now_s=6.0).age_s == 5.0
-    assert forecast(DEFAULT, (1.0, 10, small), (4.0, 10, small + 1), now_s=6.0).age_s == 2.0
-    assert forecast(DEFAULT, (1.0, 10, small), now_s=6.0).age_s == math.inf
+    assert forecast(DEFAULT, (1.0, 100, LARGE), (4.0, 100, small), now_s=6.0).age_s == 5.0
+    assert forecast(DEFAULT, (1.0, 100, small), (4.0, 100, small + 1), now_s=6.0).age_s == 2.0
+    assert forecast(DEFAULT, (1.0, 100, small), now_s=6.0).age_s == math.inf
+
+
+def test_what_takes_long_measures_a_slow_link_however_small_it_is() -> None:
+    long = math.ceil(Calibrated.SOLID_S * 4e6 / 8)
+    assert forecast(DEFAULT, (1.0, 100, LARGE), (4.0, 4, long), now_s=6.0).age_s == 2.0
+    assert forecast(DEFAULT, (1.0, 100, LARGE), (4.0, 4, long - 1000), now_s=6.0).age_s == 5.0
 
 
 @pytest.mark.parametrize("name", NAMES)
