@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import codecs, loop, networks
+from benchmarks import codecs, deciding, loop, networks
 
-ALL = (codecs.main, loop.main, networks.main)
+ALL = (codecs.main, loop.main, deciding.main, networks.main)
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import final
 from kimad.errors import ConfigError
 from kimad.objective import Objective, Off, Progress
 
-SOLVERS = ("lagrangian", "uniform")
+SOLVERS = ("nested", "lagrangian", "knapsack", "uniform")
 
 
 @final
@@ -21,7 +21,8 @@ class Config:
     """
 
     objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
-    solver: str = "lagrangian"  # how a frontier is traced: "lagrangian", or "uniform" (one density for all layers)
+    solver: str = "nested"  # how a frontier is traced: a price for each bucket; "lagrangian" has one for all of them,
+    # "knapsack" is Kimad+, and "uniform" Kimad, with one density for all layers
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
     cold_start_bytes: int = 4 << 20  # bytes a rank may send in a step until there is a forecast
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
