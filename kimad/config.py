@@ -9,7 +9,7 @@ from typing import final
 from kimad.errors import ConfigError
 from kimad.objective import Objective, Off, Progress
 
-SOLVERS = ("nested", "lagrangian", "knapsack", "uniform")
+SOLVERS = ("lagrangian", "nested", "knapsack", "uniform")
 
 
 @final
@@ -21,7 +21,7 @@ class Config:
     """
 
     objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
-    solver: str = "nested"  # how a frontier is traced: a price for each bucket; "lagrangian" has one for all of them,
+    solver: str = "lagrangian"  # how a frontier is traced: by a price of time; "nested" has one for each bucket,
     # "knapsack" is Kimad+, and "uniform" Kimad, with one density for all layers
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
     cold_start_bytes: int = 4 << 20  # bytes a rank may send in a step until there is a forecast

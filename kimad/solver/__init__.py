@@ -7,8 +7,8 @@ from kimad.solver.nested import Nested
 from kimad.solver.uniform import Uniform
 
 ALL_SOLVERS: dict[str, Solver] = {
-    "nested": Nested(),
     "lagrangian": Lagrangian(),
+    "nested": Nested(),
     "knapsack": Knapsack(),
     "uniform": Uniform(),
 }

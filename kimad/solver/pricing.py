@@ -5,7 +5,7 @@ One price for all layers, or one for each bucket: what a second on the link is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -55,23 +55,26 @@ class _Group:
     columns: Ints
     link_s: Floats
     coding_s: Floats
-    cost_s: Floats
     error: Floats
 
 
-def _groups(menu: Menu, cost_s: Floats) -> list[_Group]:
+def _together(menu: Menu) -> _Group:
+    return _Group(slice(None), np.arange(menu.error.shape[1]), menu.link_s, menu.coding_s, menu.error)
+
+
+def _apart(menu: Menu) -> list[_Group]:
     allowed = np.isfinite(menu.error)
     every = np.arange(allowed.shape[1])
     few = allowed.sum(axis=1) <= len(every) // 4
     if not few.any():
-        return [_Group(slice(None), every, menu.link_s, menu.coding_s, cost_s, menu.error)]
+        return [_together(menu)]
     theirs = allowed[few].any(axis=0)
     theirs[0] = True  # what is taken where nothing is allowed
     groups = []
     for members, columns in ((few, np.flatnonzero(theirs)), (~few, every)):
         rows = np.flatnonzero(members)
         where = np.ix_(rows, columns)
-        tables = (menu.link_s[where], menu.coding_s[where], cost_s[where], menu.error[where])
+        tables = menu.link_s[where], menu.coding_s[where], menu.error[where]
         groups += [_Group(rows, columns, *tables)] if len(rows) else []
     return groups
 
@@ -88,7 +91,6 @@ class Pricing:
         self._rows = np.arange(len(self._cost_s))
         self._buckets = np.arange(len(menu.starts))
         self._bucket_of = np.repeat(self._buckets, np.diff(np.append(menu.starts, len(self._cost_s))))
-        self._groups = _groups(menu, self._cost_s)
 
     def at(self, price: float) -> Choice:
         """The best choice at one price of time."""
@@ -112,10 +114,10 @@ class Pricing:
         some = prices[:, None, None]
 
         def score(group: _Group, here: slice, out: Floats, spare: Floats) -> None:
-            np.multiply(some[here], group.cost_s, out=out)
+            np.multiply(some[here], self._cost_s, out=out)
             np.add(out, group.error, out=out)
 
-        column = self._columns(len(prices), score)
+        column = self._columns([_together(menu)], len(prices), score)
         each_cost, each_error = self._cost_s[rows, column], menu.error[rows, column]
         by_layer = np.add.reduceat(prices[:, None] * each_cost + each_error, menu.starts, axis=1)
         whole_score = menu.whole_error + prices[:, None, None] * self._whole_cost_s
@@ -143,7 +145,7 @@ class Pricing:
             np.add(out, spare, out=out)
             np.add(out, group.error, out=out)
 
-        column = self._columns(len(link_price), score)
+        column = self._columns(_apart(menu), len(link_price), score)
         each = menu.link_s[rows, column], menu.coding_s[rows, column], menu.error[rows, column]
         by_layer = [np.add.reduceat(values, menu.starts, axis=1) for values in each]
         whole_score = menu.whole_error + link_price[:, :, None] * menu.whole_link_s
@@ -155,10 +157,12 @@ class Pricing:
         sums = [np.where(travels, w[buckets, way], s) for w, s in zip(wholes, by_layer, strict=True)]
         return Chosen(column, np.where(travels, way, -1), menu.k[rows, column], *sums)
 
-    def _columns(self, count: int, score: Callable[[_Group, slice, Floats, Floats], None]) -> Ints:
+    def _columns(
+        self, groups: Sequence[_Group], count: int, score: Callable[[_Group, slice, Floats, Floats], None]
+    ) -> Ints:
         """(count, L) the column with the smallest score; `score` fills some rows of a group's scores at a time."""
         column = np.empty((count, len(self._rows)), np.int64)
-        for group in self._groups:
+        for group in groups:
             found = np.empty((count, len(group.error)), np.int64)
             some = min(count, max(1, CACHED_BYTES // group.error.nbytes))
             room = np.empty((2, some, *group.error.shape))
