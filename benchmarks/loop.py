@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.estimate import estimate_rows
-from benchmarks.kernels import solver_rows
 from benchmarks.overhead import overhead_rows
 from benchmarks.rows import Row, command
+from benchmarks.solving import solver_rows
 from benchmarks.training import quick_rows, training_rows
 
 

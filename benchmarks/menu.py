@@ -7,6 +7,8 @@ more; then every layer is really encoded, and the error is that of what was deco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -67,17 +69,17 @@ def _flat(parameter: Tensor) -> Tensor:
     return parameter.grad.detach().flatten().clone()
 
 
-def errors(layers: list[Layer], values: list[Tensor], offered: tuple[str, ...]) -> list[float]:
+def errors(
+    layers: list[Layer], values: list[Tensor], offered: tuple[str, ...], budgets: Sequence[float] = BUDGETS
+) -> list[float]:
     """Squared error over energy after encoding, for each budget."""
     curves = [Curve(v.numel(), kept_energy(v, 0)) for v in values]
     maker = MenuMaker([[layer] for layer in layers], 2, offered=offered)
-    free = CodingCost()
-    free.factor = dict.fromkeys(free.factor, 0.0)
-    menu = maker.make(BPS, free, curves, [False] * len(layers))
+    menu = maker.make(BPS, free_coding(), curves, [False] * len(layers))
     energy = sum(float(v.double().square().sum()) for v in values)
     dense_bytes = sum(layer.nbytes for layer in layers)
     found = []
-    for budget in BUDGETS:
+    for budget in budgets:
         choice = Lagrangian().solve(menu, budget * dense_bytes * 8 / BPS)
         lost = 0.0
         for i, (layer, value) in enumerate(zip(layers, values, strict=True)):
@@ -93,6 +95,13 @@ def errors(layers: list[Layer], values: list[Tensor], offered: tuple[str, ...]) 
             lost += float(left.double().square().sum())
         found.append(lost / energy)
     return found
+
+
+def free_coding() -> CodingCost:
+    """Coding takes no time, so that cost is bytes alone."""
+    free = CodingCost()
+    free.factor = dict.fromkeys(free.factor, 0.0)
+    return free
 
 
 def measure(quick: bool) -> list[Row]:

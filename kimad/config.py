@@ -9,7 +9,7 @@ from typing import final
 from kimad.errors import ConfigError
 from kimad.objective import Objective, Off, Progress
 
-SOLVERS = ("lagrangian", "uniform")
+SOLVERS = ("lagrangian", "nested", "knapsack", "uniform")
 FORECASTS = ("switching", "last", "decayed", "holt", "harmonic", "quantile")
 
 
@@ -22,11 +22,10 @@ class Config:
     """
 
     objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
-    solver: str = "lagrangian"  # how a frontier is traced: "lagrangian", or "uniform" (one density for all layers)
+    solver: str = "lagrangian"  # how a frontier is traced: by a price of time; "nested" has one for each bucket,
+    # "knapsack" is Kimad+, and "uniform" Kimad, with one density for all layers
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
-    cold_start_bytes: int = (
-        1 << 20
-    )  # bytes a rank may send in a step until there is a forecast; a tenth of dense at most
+    cold_start_bytes: int = 1 << 20  # bytes a rank may send until there is a forecast; a tenth of dense at most
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
     max_drop_steps: int = 50  # steps after which a dropped layer must be sent

@@ -28,7 +28,6 @@ from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
 from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice
-from kimad.solver.topup import top_up
 from kimad.statistics import OPERATORS, Everyone
 from kimad.verdict import Verdict, flip_bps, kind
 
@@ -110,6 +109,7 @@ class Planner:
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
         self._maker: MenuMaker | None = None
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
+        self._typical_ready_s = np.empty(0)
         self._dropped = dict.fromkeys((layer.name for layer in layers), 0)
 
     def observe(self, seen: Observation) -> None:
@@ -136,6 +136,7 @@ class Planner:
             self._buckets, self._maker, self._in_bucket_order = buckets, None, None
             self._ready_s.clear()
         self._ready_s.append(everyone.ready_s.max(axis=0))
+        self._typical_ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
         expected_s, measured_s = everyone.expected_s, everyone.measured_s
         for i, operator in enumerate(OPERATORS):
             slowest = int(measured_s[:, i].argmax())
@@ -203,11 +204,10 @@ class Planner:
             by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
             self._in_bucket_order = [by_name[layer.name] for layer in maker.layers]
         must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
-        return maker.make(bps, self._coding, self._in_bucket_order, must_send)
+        return maker.make(bps, self._coding, self._in_bucket_order, must_send, self._typical_ready_s)
 
     def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
-        ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])
-        return Candidates.of(menu, choices, ready_s, bps)
+        return Candidates.of(menu, choices, self._typical_ready_s, bps)
 
     def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, Candidates, int]:
         """The frontier, what is around its best point, and the number of the best of that."""
@@ -224,20 +224,12 @@ class Planner:
         choice, points = fine.choices[i], fine.points()
         target_s = self._config.objective.target_s(points.compute_s)
         if target_s is not None and target_s > points.step_s[i]:
-            choice = self._spend(menu, choice, target_s - float(points.step_s[i]))
+            choice = self._solver.spend(menu, choice, target_s)
         if forecast.age_s > self._config.probe_after_s:
             probe_s = 8 * self._config.probe_bytes / forecast.low_bps  # as the menu counts
             if choice.cost_s < probe_s:
                 choice = self._solver.solve(menu, probe_s)
         return choice
-
-    @staticmethod
-    def _spend(menu: Menu, choice: Choice, slack_s: float) -> Choice:
-        """A step grows by at most what its buckets grow, so this much more may be sent; baselines stay as they are."""
-        if not choice.price > 0:
-            return choice
-        budget_s = choice.cost_s + slack_s
-        return top_up(menu, choice, budget_s, choice.error - choice.price * slack_s)
 
     def _options(self, maker: MenuMaker, choice: Choice) -> dict[str, Option]:
         """Options by layer name, in the model's order; a layer that no bucket carries is nobody's business."""
@@ -248,5 +240,6 @@ class Planner:
                 continue
             way = int(choice.whole[in_bucket[i]])
             option = WHOLE[way] if way >= 0 else maker.options[i][int(choice.column[i])]
-            options[layer.name] = replace(option, k=int(choice.k[i])) if option.k else option
+            k = int(choice.k[i])
+            options[layer.name] = replace(option, k=k) if option.k and option.k != k else option
         return options

@@ -38,12 +38,12 @@ class Column:
     density: float = 0.0  # sparse operators alone
 
 
-def columns(offered: Sequence[str] = OFFERED) -> tuple[Column, ...]:
+def columns(offered: Sequence[str] = OFFERED, grid: Floats = DENSITIES) -> tuple[Column, ...]:
     """All columns of these operators; those of one sparse family stand together, by rising density."""
     out: list[Column] = []
     for c in map(compressor, offered):
         if c.sparse:
-            densities = [float(d) for d in DENSITIES if d <= MAX_DENSITY]
+            densities = [float(d) for d in grid if d <= MAX_DENSITY]
             out += [Column(c.name, v, d) for v in SPARSE_VALUES if v in c.value_codes for d in densities]
         else:
             out.append(Column(c.name))
@@ -67,6 +67,7 @@ class Menu:
     next_column: Ints  # (K,) the column with the next density of the same family, or -1
     dense: NDArray[np.bool_]  # (K,) columns that carry every entry
     seconds: Callable[[int, int, int], tuple[float, float]]  # layer, column, any k -> seconds on the link, of coding
+    ready_s: Floats | None = None  # (B,) s from a step's start until each bucket is ready; None: all at once
 
     @property
     def cost_s(self) -> Floats:
@@ -84,9 +85,10 @@ class MenuMaker:
         world_size: int,
         exchange: str = "all-gather",
         offered: Sequence[str] = OFFERED,
+        grid: Floats = DENSITIES,  # of sparse options
     ) -> None:
         self.layers = [layer for bucket in buckets for layer in bucket]
-        self.columns = columns(offered)
+        self.columns = columns(offered, grid)
         self._copies = frame_copies(world_size, exchange)
         counts = [len(bucket) for bucket in buckets]
         self.starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
@@ -112,7 +114,9 @@ class MenuMaker:
                    for a, b in zip(self.columns, self.columns[1:], strict=False)]  # fmt: skip
         self._next = np.array([j + 1 if f else -1 for j, f in enumerate([*follows, False])], np.int64)
         self._curves: Sequence[Curve] = ()
-        self._error = np.empty(0)
+        self._error = self._total = np.empty(0)
+        even = Curve(1, np.ones(len(DENSITIES)))
+        self._whole_error = np.array([0.0, float(compressor("bfloat16").errors(np.array([1]), "", even)[0])])
         numel = [sum(layer.numel for layer in bucket if not layer.plain) for bucket in buckets]
         fixed = [sum(layer.nbytes for layer in bucket if layer.plain) for bucket in buckets]
         self._whole_wire = np.array(
@@ -131,16 +135,26 @@ class MenuMaker:
         """Seconds that a frame of `wire` bytes takes to reach every other rank."""
         return self._copies * wire * 8 / bps
 
-    def make(self, bps: float, coding: CodingCost, curves: Sequence[Curve], must_send: Sequence[bool]) -> Menu:
-        """The menu at a link rate in bit/s; layers in `must_send` may not be dropped."""
+    def make(
+        self,
+        bps: float,
+        coding: CodingCost,
+        curves: Sequence[Curve],
+        must_send: Sequence[bool],
+        ready_s: Floats | None = None,
+    ) -> Menu:
+        """The menu at a link rate in bit/s; layers in `must_send` may not be dropped.
+
+        A layer whose curve is not finite counts as one without energy: nothing is known of it.
+        """
         factor = np.array([coding.factor[c.operator] for c in self.columns])
         if curves is not self._curves:  # they change far less often than the link
-            self._curves, self._error = curves, np.where(self._banned, np.inf, self._errors(curves))
-        error = self._error.copy()
+            known = [c if np.isfinite(c.energy).all() else Curve(c.numel, np.zeros(len(DENSITIES))) for c in curves]
+            self._curves, self._error = curves, np.where(self._banned, np.inf, self._errors(known))
+            self._total = np.array([c.total for c in known])
+        error, total = self._error.copy(), self._total
         error[np.ix_(np.asarray(must_send, bool), self._drop)] = np.inf
-        total = np.array([c.total for c in curves])
-        bfloat16 = float(compressor("bfloat16").errors(np.array([1]), "", Curve(1, np.ones(len(DENSITIES))))[0])
-        whole_error = np.add.reduceat(total, self.starts)[:, None] * np.array([0.0, bfloat16])
+        whole_error = np.add.reduceat(total, self.starts)[:, None] * self._whole_error
 
         def seconds(layer: int, column: int, k: int) -> tuple[float, float]:
             option, shape = replace(self.options[layer][column], k=k), self.layers[layer].shape
@@ -160,6 +174,7 @@ class MenuMaker:
             next_column=self._next,
             dense=self._dense,
             seconds=seconds,
+            ready_s=ready_s,
         )
 
     def _errors(self, curves: Sequence[Curve]) -> Floats:
@@ -169,5 +184,7 @@ class MenuMaker:
             families.setdefault((column.operator, column.values), []).append(j)
         for i, curve in enumerate(curves):
             for (operator, values), where in families.items():
+                if self._banned[i, where[0]]:
+                    continue  # of no use, and most layers are small
                 error[i, where] = compressor(operator).errors(self._k[i, where], values, curve)
         return error

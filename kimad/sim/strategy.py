@@ -25,7 +25,7 @@ from kimad.timeline import ENCODE_SHARE
 
 POWERSGD_ENTRY_S = 1.6e-9  # s an entry: reading the gradient, error feedback; fitted to torch's hook on a ResNet-18
 POWERSGD_FLOPS = 4e9  # 1/s on one core, the same
-FORMS = "ddp, bf16, topk:DENSITY, powersgd:RANK, or any objective; with @uniform or @lagrangian for its solver"
+FORMS = f"ddp, bf16, topk:DENSITY, powersgd:RANK, or any objective; with @ and its solver: {', '.join(SOLVERS)}"
 
 
 @final
@@ -210,7 +210,7 @@ def make_strategy(text: str, site: Site, layers: Sequence[Layer]) -> Strategy:
         )
     if isinstance(objective, Off):
         return Fixed(site, Plan(0, {layer.name: FLOAT32 for layer in layers}))
-    config = Config(objective=objective, solver=solver or "lagrangian")
+    config = Config(objective=objective, solver=solver or Config.solver)
     if not objective.adaptive:
         return Fixed(site, first_plan(config, layers, site.world_size, site.exchange))
     return Adaptive(site, config, layers)
@@ -220,8 +220,7 @@ def default_strategies(compute_s: float) -> list[str]:
     """What is worth comparing: baselines and every objective; one with a time gets half as much again as computing."""
     time_s = f"step-time:{_two_digits(1.5 * compute_s)}"
     baselines = ["ddp", "bf16", "topk:0.01", "powersgd:4"]
-    uniform = [f"{time_s}@{solver}" for solver in SOLVERS if solver != "lagrangian"]
-    return [*baselines, "kimad", time_s, *uniform, "overlap:0.1", "error-bound:0.1"]
+    return [*baselines, "kimad", time_s, f"{time_s}@uniform", "overlap:0.1", "error-bound:0.1"]
 
 
 def _two_digits(value: float) -> str:

@@ -27,7 +27,7 @@ class Choice:
     cost_s: float  # seconds of coding and sending
     error: float  # squared error
     price: float  # squared error per second at which this is the best choice; nan if not known
-    bound: float  # no choice of this menu that costs as much has a smaller squared error; -inf if not known
+    bound: float  # no choice that costs as much, or of `Nested` makes so long a step, has less error; -inf: not known
 
 
 class Solver(ABC):
@@ -44,6 +44,13 @@ class Solver(ABC):
     @abstractmethod
     def solve(self, menu: Menu, budget_s: float) -> Choice:
         """A choice with cost_s <= budget_s (the cheapest one if none is) and an error as small as can be found."""
+
+    @abstractmethod
+    def spend(self, menu: Menu, choice: Choice, step_s: float) -> Choice:
+        """A point of the frontier with more sent, as far as its predicted step stays within `step_s`.
+
+        Baselines stay as they are.
+        """
 
 
 def all_bucket_sums(menu: Menu, choices: Sequence[Choice]) -> tuple[Floats, Floats]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ def _raise_k(menu: Menu, choice: Choice, budget_s: float) -> Choice:
     menu_cost_s = menu.cost_s
     partly: set[int] = set()
     for _ in range(PASSES):
-        follower = _followers(menu, column)
+        follower = followers(menu, column)
         step_s = menu_cost_s[rows, follower] - menu_cost_s[rows, column]
         gain = menu.error[rows, column] - menu.error[rows, follower]
         open_ = in_frames & (follower >= 0) & (step_s > 0) & (gain > 0) & np.isfinite(gain)
@@ -58,7 +60,7 @@ def _raise_k(menu: Menu, choice: Choice, budget_s: float) -> Choice:
                 error -= gain[i]
                 continue
             limit_s = menu_cost_s[i, column[i]] + slack_s
-            k[i] = _largest(menu, i, int(column[i]), there, limit_s)
+            k[i] = largest(partial(_fits, menu, i, int(column[i]), limit_s), here, there)
             if k[i] > here:
                 partly.add(i)
                 cost_s += sum(menu.seconds(i, int(column[i]), int(k[i]))) - menu_cost_s[i, column[i]]
@@ -68,7 +70,7 @@ def _raise_k(menu: Menu, choice: Choice, budget_s: float) -> Choice:
     return replace(choice, column=column, k=k, cost_s=float(cost_s), error=float(error))
 
 
-def _followers(menu: Menu, column: Ints) -> Ints:
+def followers(menu: Menu, column: Ints) -> Ints:
     """For each layer the next column of the same family that keeps more, or -1: small layers repeat a k."""
     rows = np.arange(len(column))
     follower: Ints = menu.next_column[column]
@@ -79,13 +81,16 @@ def _followers(menu: Menu, column: Ints) -> Ints:
         follower = np.where(same, menu.next_column[follower], follower)
 
 
-def _largest(menu: Menu, layer: int, column: int, above: int, limit_s: float) -> int:
-    """The largest k below `above` whose cost is within the limit; that of the column if none is."""
-    fits = int(menu.k[layer, column])
-    while above - fits > 1:
-        middle = (fits + above) // 2
-        if sum(menu.seconds(layer, column, middle)) <= limit_s:
-            fits = middle
+def _fits(menu: Menu, layer: int, column: int, limit_s: float, k: int) -> bool:
+    return sum(menu.seconds(layer, column, k)) <= limit_s
+
+
+def largest(fits: Callable[[int], bool], low: int, above: int) -> int:
+    """The largest k from `low` to below `above` that fits, `low` being taken to."""
+    while above - low > 1:
+        middle = (low + above) // 2
+        if fits(middle):
+            low = middle
         else:
             above = middle
-    return fits
+    return low

@@ -28,6 +28,9 @@ class Uniform(Solver):
         within = [c for c in choices if c.cost_s <= budget_s]
         return min(within, key=lambda c: c.error) if within else choices[0]
 
+    def spend(self, menu: Menu, choice: Choice, step_s: float) -> Choice:
+        return choice
+
     @staticmethod
     def _columns(menu: Menu) -> list[Choice]:
         """One choice a column."""

@@ -59,7 +59,14 @@ def recorded(rank: int, objective: str, solver: str) -> bool:
 
 @pytest.mark.parametrize(
     ("objective", "solver"),
-    [("progress", "lagrangian"), ("step-time:0.01", "uniform"), ("error-bound:0.2", "lagrangian")],
+    [
+        ("progress", "nested"),
+        ("progress", "lagrangian"),
+        ("step-time:0.01", "nested"),
+        ("step-time:0.01", "uniform"),
+        ("error-bound:0.2", "lagrangian"),
+        ("overlap:0.2", "knapsack"),
+    ],
 )
 def test_the_simulator_decides_as_the_runtime_did(two_ranks: Ranks, objective: str, solver: str) -> None:
     assert all(two_ranks.run(recorded, objective, solver))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kimad.config import SOLVERS
 from kimad.sim import Scenario, SimulationError, simulate
 from kimad.sim.simulate import HEADER_SHARE
 from kimad.trace import Const, HostLink, Sine, Walk
@@ -39,6 +40,23 @@ def test_a_time_budget_is_kept_on_a_steady_link() -> None:
     assert result.figures()["overshoot"] == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_keeps_a_time(solver: str) -> None:
+    result = simulate(scenario(20.0, workload=workload(spread=0.0)), f"step-time:0.4@{solver}")
+    assert (result.step_s[10:] <= 0.4 * 1.03).all()
+    assert result.figures()["kept"]
+
+
+def test_a_price_for_each_bucket_sends_more_while_computing() -> None:
+    """The step is the same; what is sent of the first buckets before the last one is ready costs nothing."""
+    left, step_s = {}, {}
+    for solver in ("nested", "lagrangian"):
+        result = simulate(scenario(50.0, workload=workload(spread=0.0)), f"overlap:0.2@{solver}")
+        left[solver], step_s[solver] = 1 - result.kept[10:].mean(), result.step_s[10:].mean()
+    assert step_s["nested"] <= 1.02 * step_s["lagrangian"]
+    assert left["nested"] < 0.5 * left["lagrangian"]
+
+
 def test_more_density_keeps_more() -> None:
     kept = [simulate(scenario(), f"topk:{density}").figures()["kept"] or 0 for density in (0.01, 0.1, 0.5)]
     assert kept == sorted(kept)
@@ -46,7 +64,10 @@ def test_more_density_keeps_more() -> None:
     assert simulate(scenario(), "bf16").figures()["kept"] == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "topk:0.1", "powersgd:2", "kimad", "step-time:0.3@uniform"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["ddp", "topk:0.1", "powersgd:2", "kimad", "overlap:0.1", "step-time:0.3@uniform", "step-time:0.3@knapsack"],
+)
 def test_the_same_scenario_gives_the_same_bytes(strategy: str) -> None:
     walk = [HostLink(Walk(5, 100, 20, i), Walk(5, 100, 20, i)) for i in range(3)]
     first, second = (simulate(scenario(links=walk, straggler_share=0.1, straggler_factor=3.0), strategy) for _ in "ab")

@@ -11,6 +11,7 @@ import pytest
 
 from kimad import Config, ErrorBound, Objective, Overlap, Progress, StepTime
 from kimad.compressors import Option
+from kimad.config import SOLVERS
 from kimad.decide import Decision, Planner
 from kimad.layout import Layer, pack
 from kimad.monitor import LinkSample, LinkSamples
@@ -74,7 +75,7 @@ OBJECTIVES = [Progress(), StepTime(0.6), Overlap(0.1), ErrorBound(0.05)]
 
 
 @pytest.mark.parametrize("objective", [Progress(), StepTime(5.0), Overlap(0.1)], ids=str)
-@pytest.mark.parametrize("solver", ["lagrangian", "uniform"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fast_link_is_left_alone(objective: Objective, solver: str) -> None:
     decision = run(objective, solver=solver).step(FAST)
     assert set(decision.plan.options.values()) == {FLOAT32}
@@ -83,7 +84,7 @@ def test_a_fast_link_is_left_alone(objective: Objective, solver: str) -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-@pytest.mark.parametrize("solver", ["lagrangian", "uniform"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_a_slow_link_is_spared(objective: Objective, solver: str) -> None:
     slow = run(objective, solver=solver)
     decision = slow.step(SLOW)
@@ -200,7 +201,7 @@ def test_a_link_never_measured_well_is_probed_at_once() -> None:
     assert 0.9 * MB < first.wire_bytes() <= MB
 
 
-@pytest.mark.parametrize("solver", ["lagrangian", "uniform"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_no_layer_is_dropped_for_longer_than_allowed(solver: str) -> None:
     limit = 4
     starved = run(StepTime(COMPUTE_S / 2), max_drop_steps=limit, solver=solver)
@@ -222,14 +223,21 @@ def test_one_sleeping_step_does_not_move_the_timeline() -> None:
     assert disturbed.step(SLOW).plan == calm.step(SLOW).plan
 
 
-def test_dear_coding_is_avoided() -> None:
+@pytest.mark.parametrize("solver", ["nested", "lagrangian"])
+def test_dear_coding_is_avoided(solver: str) -> None:
     """On a middling link compression pays only while it is quick."""
-    quick, dear = run(), run()
+    quick, dear = run(solver=solver), run(solver=solver)
     for _ in range(30):
         dear.planner.observe_step(MODEL.buckets, Everyone.of([statistics(), statistics(factor=15.0)]))
     bps = 400e6
-    assert quick.step(bps).predicted["error"] > dear.step(bps).predicted["error"]
+    errors = [r.step(bps).predicted["error"] for r in (quick, dear)]
     assert dear.wire_bytes() > quick.wire_bytes()
+    coded = [sum(la.numel for la in MODEL.layers if r.plan.options[la.name].operator in ("topk", "int8"))
+             for r in (quick, dear)]  # fmt: skip
+    assert coded[0] > 100_000
+    assert coded[1] < 0.1 * coded[0]
+    if solver == "lagrangian":  # all or nothing, where a price for each bucket still has the last one compressed
+        assert errors[0] > errors[1]
 
 
 def test_new_buckets_make_a_new_menu() -> None:

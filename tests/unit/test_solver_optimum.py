@@ -5,53 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_matrix
 
 from kimad.curves import DENSITIES
 from kimad.menu import Menu
 from kimad.solver import Choice, Lagrangian
 from tests.unit.cases import Model, heavy_model
+from tests.unit.instances import integer_optimum
 
 Floats = NDArray[np.float64]
-
-
-def integer_optimum(menu: Menu, budget_s: float, seconds: float) -> float:
-    """Least error of one column a layer, or one way a bucket, within the budget."""
-    layers = len(menu.error)
-    bucket_of = np.searchsorted(menu.starts, np.arange(layers), side="right") - 1
-    cost: list[float] = []
-    error: list[float] = []
-    rows: list[int] = []
-    cols: list[int] = []
-    for i in range(layers):
-        best = np.inf
-        for j in np.lexsort((menu.error[i], menu.cost_s[i])):
-            if menu.cost_s[i, j] <= budget_s and menu.error[i, j] < best:  # not dominated
-                best = float(menu.error[i, j])
-                rows.append(i)
-                cols.append(len(cost))
-                cost.append(float(menu.cost_s[i, j]))
-                error.append(best)
-    for b, way in np.ndindex(menu.whole_error.shape):
-        members = np.flatnonzero(bucket_of == b).tolist()
-        rows += members
-        cols += [len(cost)] * len(members)
-        cost.append(float(menu.whole_link_s[b, way] + menu.whole_coding_s[b, way]))
-        error.append(float(menu.whole_error[b, way]))
-    one_each = csr_matrix((np.ones(len(rows)), (rows, cols)), shape=(layers, len(cost)))
-    scale = menu.total / 1e3
-    found = milp(
-        np.array(error) / scale,
-        integrality=np.ones(len(cost)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_each, 1, 1),
-            LinearConstraint(np.array(cost)[None] / budget_s, -np.inf, 1),
-        ],
-        options={"time_limit": seconds, "mip_rel_gap": 1e-4},
-    )
-    return float(found.fun) * scale
 
 
 @pytest.mark.parametrize("bps", [1e6, 300e6])
