@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import final
 
 from kimad.errors import ConfigError
 from kimad.objective import Objective, Off, Progress
+from kimad.patterns import ByName, by_name, checked_dense, checked_weight
 
 SOLVERS = ("lagrangian", "uniform")
+CHECKED_APART = ("objective", "solver", "dense", "weight")
 
 
 @final
@@ -17,6 +20,8 @@ SOLVERS = ("lagrangian", "uniform")
 class Config:
     """Everything that can be set. The defaults are meant to be kept.
 
+    `dense` and `weight` name layers by patterns (`kimad.patterns`); they are kept as tuples, so that a Config can be
+    hashed and compared. Of several weights that match a layer the last one holds.
     Raises ConfigError for a value outside its range, NaN included.
     """
 
@@ -32,15 +37,20 @@ class Config:
     probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent
     probe_bytes: int = 1 << 20  # bytes of such a probe (real gradient, never padding)
     records: int = 1000  # StepRecords kept in memory
+    dense: Sequence[str] = ()  # patterns of the names of layers that always travel whole, in float32 or bfloat16
+    weight: Mapping[str, float] | Sequence[tuple[str, float]] = ()  # by pattern: factor of a layer's squared error; 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Objective):
             raise ConfigError(f"objective is {self.objective!r}; give an Objective, such as kimad.Progress()")
         if self.solver not in SOLVERS:
             raise ConfigError(f"solver is {self.solver!r}; allowed: {', '.join(SOLVERS)}")
+        object.__setattr__(self, "dense", checked_dense(self.dense))
+        object.__setattr__(self, "weight", checked_weight(self.weight))
+        self._check_names_have_an_effect()
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name in ("objective", "solver"):
+            if f.name in CHECKED_APART:
                 continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not abs(value) <= sys.float_info.max:
@@ -51,6 +61,19 @@ class Config:
                 raise ConfigError(f"{f.name} is {value!r}; it must be between 0 and 1")
             if isinstance(f.default, int) and not isinstance(value, int):
                 raise ConfigError(f"{f.name} is {value!r}; it must be a whole number, as an int")
+
+    def by_name(self, names: Collection[str]) -> ByName:
+        """What `dense` and `weight` set for layers of these names. Raises ConfigError for a pattern without a match."""
+        return by_name(self.dense, checked_weight(self.weight), names)
+
+    def _check_names_have_an_effect(self) -> None:
+        if self.dense and isinstance(self.objective, Off):
+            raise ConfigError("dense is given, and with objective off everything travels whole; leave dense out")
+        if self.weight and not self.objective.adaptive:
+            raise ConfigError(
+                f"weight is given, and objective {self.objective} weighs no errors; leave weight out, or give an "
+                "objective that decides, such as kimad.Progress()"
+            )
 
     def check_attachable(self) -> None:
         """Raise ConfigError for `Off`, which means that there is no hook."""

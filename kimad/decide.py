@@ -71,9 +71,10 @@ class Decision:
 
 def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> Plan:
     """The plan of the first step: the fixed one, or one small enough for any network."""
+    dense = config.by_name([layer.name for layer in layers]).dense
     if isinstance(config.objective, Fixed):
-        return fixed_plan(layers, config.objective)
-    return cold_start_plan(layers, config.cold_start_bytes, world_size, exchange)
+        return fixed_plan(layers, config.objective, dense=dense)
+    return cold_start_plan(layers, config.cold_start_bytes, world_size, exchange, dense)
 
 
 def curves_due(config: Config, step: int, before: Observation | None = None) -> bool:
@@ -96,6 +97,7 @@ class Planner:
         self._exchange = exchange
         self._config = config
         self._layers = list(layers)
+        self._named = config.by_name([layer.name for layer in layers])
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
         self._links = DecayedAverage(config.half_life_s, config.low_quantile, world_size)
@@ -149,7 +151,7 @@ class Planner:
             return Decision(replace(current, step=step), {}, None, 0.0)
         began_s = time.perf_counter()
         if self._maker is None:
-            self._maker = MenuMaker(self._buckets, self._world_size, self._exchange)
+            self._maker = MenuMaker(self._buckets, self._world_size, self._exchange, named=self._named)
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
         coarse, fine, picked = self._pick(menu, bps)

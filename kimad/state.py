@@ -80,6 +80,7 @@ class State:
                     f"parameter {layer.name} is on {parameter.device}; only CPU gradients are averaged as yet"
                 )
         layers = [layer for _, layer in named]
+        self.config.by_name([layer.name for layer in layers])  # raises for a pattern that matches none of them
         self._names = {id(parameter): layer for parameter, layer in named}
         self._used_map = _used_map(model)
         if model.process_group.size() == 1:
