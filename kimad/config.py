@@ -31,7 +31,8 @@ class Config:
     cold_start_bytes: int = 4 << 20  # bytes a rank may send in a step until there is a forecast
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
-    max_drop_steps: int = 50  # steps after which a dropped layer must be sent
+    max_drop_steps: int = 100  # steps after which a dropped layer must be sent
+    max_owed_factor: float = 100.0  # R: times its gradient's squared norm that a layer may owe; then 1/R is sent
     half_life_s: float = 0.5  # s, age at which a link sample counts half, if a newer one has not halved it already
     low_quantile: float = 0.25  # quantile of the recent link samples on which is planned
     probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent

@@ -28,6 +28,7 @@ from kimad.objective import Fixed
 from kimad.plan import FLOAT32, Plan, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.solver.topup import top_up
+from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
 from kimad.verdict import Verdict, kind
 
@@ -46,15 +47,17 @@ class Observation:
     everyone: Everyone
     samples: LinkSamples | None  # None where the step measures nothing
     curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
+    gradient: Floats | None = None  # (layers,) squared norms of the gradients, read with them and summed likewise
 
     @classmethod
     def of(
-        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone, curves: Floats | None
-    ) -> Observation:
+        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone,
+        curves: Floats | None, gradient: Floats | None = None,
+    ) -> Observation:  # fmt: skip
         """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
         measures = step > 0 and not everyone.void
         samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
-        return cls(end_s, buckets, everyone, samples, curves)
+        return cls(end_s, buckets, everyone, samples, curves, gradient)
 
 
 @final
@@ -108,7 +111,8 @@ class Planner:
         self._buckets: tuple[tuple[Layer, ...], ...] = ()
         self._maker: MenuMaker | None = None
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
-        self._dropped = dict.fromkeys((layer.name for layer in layers), 0)
+        self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
+        self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
         """Take in a finished step. Of a void one its link alone counts."""
@@ -117,15 +121,17 @@ class Planner:
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
-                self.observe_curves(seen.curves)
+                self.observe_curves(seen.curves, seen.gradient)
 
     def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
         self._links.update(samples)
 
-    def observe_curves(self, energy: Floats) -> None:
-        """Take in a reading of the kept energies, (layers, densities), summed over ranks."""
+    def observe_curves(self, energy: Floats, gradient: Floats | None = None) -> None:
+        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks."""
         self._curves.update(energy)
+        if gradient is not None:
+            self._staleness.read(energy[:, -1], gradient)
         self._in_bucket_order = None
 
     def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone) -> None:
@@ -152,6 +158,8 @@ class Planner:
         began_s = time.perf_counter()
         if self._maker is None:
             self._maker = MenuMaker(self._buckets, self._world_size, self._exchange, named=self._named)
+            number = {layer.name: i for i, layer in enumerate(self._layers)}
+            self._place = np.array([number[layer.name] for layer in self._maker.layers])
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
         coarse, fine, picked = self._pick(menu, bps)
@@ -160,8 +168,9 @@ class Planner:
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
-        for name, option in plan.options.items():
-            self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
+        left = np.zeros(len(self._layers))
+        left[self._place] = maker.left(menu, choice.column, choice.whole)
+        self._staleness.planned(np.array([o.operator == "drop" for o in plan.options.values()]), left)
         gap = None
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
@@ -189,8 +198,8 @@ class Planner:
         if self._in_bucket_order is None:
             by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
             self._in_bucket_order = [by_name[layer.name] for layer in maker.layers]
-        must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
-        return maker.make(bps, self._coding, self._in_bucket_order, must_send)
+        overdue, least_share = self._staleness.overdue[self._place], self._staleness.least_share[self._place]
+        return maker.make(bps, self._coding, self._in_bucket_order, overdue.tolist(), least_share)
 
     def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
         ready_s = np.array([statistics.median(column) for column in zip(*self._ready_s, strict=True)])

@@ -69,5 +69,5 @@ def test_layers_that_are_named_travel_whole(tmp_path: Path) -> None:
 def test_a_pattern_of_no_model_ends_the_run(tmp_path: Path) -> None:
     script = write(tmp_path / "script.py", "train(make(), 2)\ndist.destroy_process_group()")
     done = kimad("run", "--nproc-per-node", "2", "--weight", "rooter.*=4", script, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode != 0, done.stderr
     assert "ConfigError: weight pattern 'rooter.*' matches none of the 4 parameters" in done.stderr
