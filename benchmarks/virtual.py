@@ -83,8 +83,8 @@ class Workers:
         """Of the gradient."""
         return sum(layer.nbytes for layer in self.layers)
 
-    def train(self, plan: Plan, read_curves: bool) -> Floats | None:
-        """One step of all; the curves that were read, (layers, densities), summed over workers."""
+    def train(self, plan: Plan, read_curves: bool) -> tuple[Floats, Floats] | None:
+        """One step of all; what was read: (layers, densities) and (layers,), means over workers."""
         buffers = [self._gradient(worker) for worker in range(WORKERS)]
         logs = [StepLog(0.0) for _ in range(WORKERS)]
         for b, slots in enumerate(self.slots):
@@ -101,9 +101,10 @@ class Workers:
         if not read_curves:
             return None
         nothing = np.zeros(len(DENSITIES))
-        read: Floats = np.array([[log.energy.get(layer.name, nothing) for layer in self.layers] for log in logs])
-        summed: Floats = read.sum(axis=0)
-        return summed
+        names = [layer.name for layer in self.layers]
+        owed = np.array([[log.energy.get(name, nothing) for name in names] for log in logs])
+        own = np.array([[log.gradient_square.get(name, 0.0) for name in names] for log in logs])
+        return owed.mean(axis=0), own.mean(axis=0)
 
     def _gradient(self, worker: int) -> list[Tensor]:
         """A flat buffer for each bucket."""
@@ -237,10 +238,10 @@ def adaptive_seconds(
     found = [float("inf")] * len(targets)
     for step in range(1, FAIR * TASKS[task].steps + 1):
         times = clock.step(chosen.loads())
-        energy = workers.train(chosen.plan, chosen.reads_curves)
+        reading = workers.train(chosen.plan, chosen.reads_curves)
         if watch is not None:
             watch(chosen, clock.now_s)
-        chosen.observe(observation(step - 1, workers.buckets, times, chosen, energy, len(workers.layers)))
+        chosen.observe(observation(step - 1, workers.buckets, times, chosen, reading, len(workers.layers)))
         if step % EVERY == 0:
             losses.append(workers.held_out_loss())
             for i, target in enumerate(targets):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kimad.compressors import Batch, CodecError, Option, damping, wire_bytes
 from kimad.cost import start_s
-from kimad.curves import kept_energy
+from kimad.curves import kept_energy, squared_norm
 from kimad.errors import ExchangeError
 from kimad.layout import Slot, digest
 from kimad.memory import Memory
@@ -130,6 +130,8 @@ class Coder:
         if mode == "float32":
             for slot in slots:
                 gradient = buffer[slot.start : slot.stop]
+                if read_curves:
+                    log.gradient_square[slot.layer.name] = squared_norm(gradient)
                 self._residual.flush(slot.layer.name, gradient)
                 if read_curves:
                     log.energy[slot.layer.name] = kept_energy(gradient, bucket.step)
@@ -206,7 +208,10 @@ class Coder:
     def _encode_group(self, bucket: Bucket, group: Group, out: Tensor, log: StepLog, read_curves: bool) -> None:
         """residual += gradient, encode, residual -= decoded, for each of its layers; the frames go to `out`."""
         began_s = time.monotonic()
-        reading_s = 0.0
+        gradients = group.parts(bucket.buffer)
+        if read_curves:
+            log.gradient_square.update(zip(group.names, map(squared_norm, gradients), strict=True))
+        reading_s = time.monotonic() - began_s
 
         def read(name: str, owed: Tensor) -> None:
             nonlocal reading_s
@@ -219,7 +224,7 @@ class Coder:
         keys = [seed ^ key for key in group.keys]
         look = read if read_curves else None
         try:
-            self._residual.encode(group.names, group.parts(bucket.buffer), group.batch, out, keys=keys, look=look)
+            self._residual.encode(group.names, gradients, group.batch, out, keys=keys, look=look)
         except CodecError as error:
             if error.layer is not None:
                 self.encoding = f"layer {group.names[error.layer]}"

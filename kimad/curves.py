@@ -36,12 +36,19 @@ def kept_energy(values: Tensor, seed: int) -> Floats:
     The last point is the exact squared norm; the others are scaled to it.
     """
     x = values.numpy()
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(np.dot(x, x)) if x.size else 0.0
-    if total <= 0 or not np.isfinite(total):
+    total = squared_norm(values)
+    if total <= 0:
         return np.zeros(len(DENSITIES))
     stride = sample_stride(x.size)
     return sampled_energy(x[seed % stride :: stride], x.size, total)
+
+
+def squared_norm(values: Tensor) -> float:
+    """Of a flat float32 tensor; 0 where float32 does not hold it."""
+    x = values.numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.dot(x, x)) if x.size else 0.0
+    return total if np.isfinite(total) else 0.0
 
 
 def sampled_energy(sample: NDArray[np.float32], numel: int, total: float) -> Floats:

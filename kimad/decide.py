@@ -28,6 +28,7 @@ from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
 from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan
 from kimad.solver import ALL_SOLVERS, Choice
+from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
 from kimad.verdict import Verdict, flip_bps, kind
 
@@ -47,15 +48,17 @@ class Observation:
     everyone: Everyone
     samples: LinkSamples | None  # None where the step measures nothing
     curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
+    gradient: Floats | None = None  # (layers,) squared norms of the gradients, read with them and summed likewise
 
     @classmethod
     def of(
-        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone, curves: Floats | None
-    ) -> Observation:
+        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone,
+        curves: Floats | None, gradient: Floats | None = None,
+    ) -> Observation:  # fmt: skip
         """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
         measures = step > 0 and not everyone.void
         samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
-        return cls(end_s, buckets, everyone, samples, curves)
+        return cls(end_s, buckets, everyone, samples, curves, gradient)
 
 
 @final
@@ -72,11 +75,12 @@ class Decision:
 
 def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather") -> Plan:
     """The plan of the first step: the fixed one, or one small enough for any network."""
+    dense = config.by_name([layer.name for layer in layers]).dense
     if isinstance(config.objective, Fixed):
-        return fixed_plan(layers, config.objective)
+        return fixed_plan(layers, config.objective, dense=dense)
     tenth = all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) // 10
     budget_bytes = min(config.cold_start_bytes, max(LEAST_COLD_START_BYTES, tenth))
-    return cold_start_plan(layers, budget_bytes, world_size, exchange)
+    return cold_start_plan(layers, budget_bytes, world_size, exchange, dense)
 
 
 def curves_due(config: Config, step: int, before: Observation | None = None) -> bool:
@@ -99,6 +103,7 @@ class Planner:
         self._exchange = exchange
         self._config = config
         self._layers = list(layers)
+        self._named = config.by_name([layer.name for layer in layers])
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
         self._links = make_estimator(config.forecast, config.half_life_s, config.low_quantile, world_size)
@@ -110,7 +115,8 @@ class Planner:
         self._maker: MenuMaker | None = None
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
         self._typical_ready_s = np.empty(0)
-        self._dropped = dict.fromkeys((layer.name for layer in layers), 0)
+        self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
+        self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
         """Take in a finished step. Of a void one its link alone counts."""
@@ -119,15 +125,17 @@ class Planner:
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
-                self.observe_curves(seen.curves)
+                self.observe_curves(seen.curves, seen.gradient)
 
     def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
         self._links.update(samples)
 
-    def observe_curves(self, energy: Floats) -> None:
-        """Take in a reading of the kept energies, (layers, densities), summed over ranks."""
+    def observe_curves(self, energy: Floats, gradient: Floats | None = None) -> None:
+        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks."""
         self._curves.update(energy)
+        if gradient is not None:
+            self._staleness.read(energy[:, -1], gradient)
         self._in_bucket_order = None
 
     def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone) -> None:
@@ -154,7 +162,9 @@ class Planner:
             return Decision(replace(current, step=step), {}, None, 0.0)
         began_s = time.perf_counter()
         if self._maker is None:
-            self._maker = MenuMaker(self._buckets, self._world_size, self._exchange)
+            self._maker = MenuMaker(self._buckets, self._world_size, self._exchange, named=self._named)
+            number = {layer.name: i for i, layer in enumerate(self._layers)}
+            self._place = np.array([number[layer.name] for layer in self._maker.layers])
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
         coarse, fine, picked = self._pick(menu, bps)
@@ -163,8 +173,9 @@ class Planner:
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
-        for name, option in plan.options.items():
-            self._dropped[name] = self._dropped[name] + 1 if option.operator == "drop" else 0
+        left = np.zeros(len(self._layers))
+        left[self._place] = maker.left(menu, choice.column, choice.whole)
+        self._staleness.planned(np.array([o.operator == "drop" for o in plan.options.values()]), left)
         gap = None
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
@@ -203,8 +214,9 @@ class Planner:
         if self._in_bucket_order is None:
             by_name = dict(zip((layer.name for layer in self._layers), self._curves.curves(), strict=True))
             self._in_bucket_order = [by_name[layer.name] for layer in maker.layers]
-        must_send = [self._dropped[layer.name] >= self._config.max_drop_steps for layer in maker.layers]
-        return maker.make(bps, self._coding, self._in_bucket_order, must_send, self._typical_ready_s)
+        overdue, least_share = self._staleness.overdue[self._place], self._staleness.least_share[self._place]
+        curves, ready_s = self._in_bucket_order, self._typical_ready_s
+        return maker.make(bps, self._coding, curves, overdue.tolist(), least_share, ready_s)
 
     def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
         return Candidates.of(menu, choices, self._typical_ready_s, bps)

@@ -148,7 +148,8 @@ class Loop:
         nowhere = everyone.unused.all(axis=0)
         self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
         table = self._gather_curves(log) if self._read_curves else None
-        seen = Observation.of(self.plan.step, log.end_s, buckets, everyone, table)
+        curves, gradient = (table[:, :-1], table[:, -1]) if table is not None else (None, None)
+        seen = Observation.of(self.plan.step, log.end_s, buckets, everyone, curves, gradient)
         done, explained = self.plan, self._decision
         self._next_plan(seen)
         if done.step < FINAL_BUCKETS_STEP:
@@ -159,8 +160,11 @@ class Loop:
         self._agreement.bytes = 0
 
     def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """(layers, densities + 1) kept energies, and in the last column the gradients' own; summed over ranks."""
         nothing = np.zeros(len(DENSITIES))
-        return self._agreement.sum(np.stack([log.energy.get(name, nothing) for name in self._names]))
+        curves = np.stack([log.energy.get(name, nothing) for name in self._names])
+        own = [log.gradient_square.get(name, 0.0) for name in self._names]
+        return self._agreement.sum(np.column_stack([curves, own]))
 
     def _next_plan(self, seen: Observation) -> None:
         if self._planner is not None:

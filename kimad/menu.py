@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from kimad.compressors import Option, compressor, wire_bytes
 from kimad.cost import CodingCost, start_s
 from kimad.curves import DENSITIES, Curve
+from kimad.errors import ConfigError
 from kimad.layout import Layer
-from kimad.plan import BFLOAT16, FLOAT32, all_reduce_bytes, frame_copies
+from kimad.patterns import NOTHING, ByName
+from kimad.plan import BFLOAT16, FLOAT32, WHOLE_OPERATORS, all_reduce_bytes, frame_copies
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,7 +55,10 @@ def columns(offered: Sequence[str] = OFFERED, grid: Floats = DENSITIES) -> tuple
 @final
 @dataclass(frozen=True)
 class Menu:
-    """What the solver chooses from. L layers in bucket order, K columns, B buckets, A ways for a whole bucket."""
+    """What the solver chooses from. L layers in bucket order, K columns, B buckets, A ways for a whole bucket.
+
+    Squared errors and norms are each layer's times its weight.
+    """
 
     link_s: Floats  # (L, K) seconds on the link
     coding_s: Floats  # (L, K) seconds of encoding and decoding
@@ -85,6 +90,7 @@ class MenuMaker:
         world_size: int,
         exchange: str = "all-gather",
         offered: Sequence[str] = OFFERED,
+        named: ByName = NOTHING,
         grid: Floats = DENSITIES,  # of sparse options
     ) -> None:
         self.layers = [layer for bucket in buckets for layer in bucket]
@@ -108,13 +114,15 @@ class MenuMaker:
         small = np.array([layer.numel < MIN_SPARSE_NUMEL or layer.plain for layer in self.layers])
         sparse = np.array([c.density > 0 for c in self.columns])
         self._banned = small[:, None] & sparse[None, :]
+        self._keep_whole(named)
+        self._weight = np.array([named.weight.get(layer.name, 1.0) for layer in self.layers])
         self._drop = np.array([c.operator == "drop" for c in self.columns])
         self._dense = ~sparse & ~self._drop
         follows = [a.operator == b.operator and b.density > a.density > 0 and a.values == b.values
                    for a, b in zip(self.columns, self.columns[1:], strict=False)]  # fmt: skip
         self._next = np.array([j + 1 if f else -1 for j, f in enumerate([*follows, False])], np.int64)
         self._curves: Sequence[Curve] = ()
-        self._error = self._total = np.empty(0)
+        self._error = self._owed = np.empty(0)
         even = Curve(1, np.ones(len(DENSITIES)))
         self._whole_error = np.array([0.0, float(compressor("bfloat16").errors(np.array([1]), "", even)[0])])
         numel = [sum(layer.numel for layer in bucket if not layer.plain) for bucket in buckets]
@@ -124,6 +132,19 @@ class MenuMaker:
             np.float64,
         )
         self._whole_start_s = np.array([[0.0, start_s(BFLOAT16, n) if n else 0.0] for n in numel])
+
+    def _keep_whole(self, named: ByName) -> None:
+        """Leave layers that always travel whole no other column. Raises ConfigError if that leaves them none at all."""
+        whole = [column.operator in WHOLE_OPERATORS for column in self.columns]
+        for i, layer in enumerate(self.layers):
+            if layer.name in named.dense:
+                self._banned[i] = np.logical_not(whole)
+                if not any(whole):
+                    offered = ", ".join(dict.fromkeys(column.operator for column in self.columns))
+                    raise ConfigError(
+                        f"dense names {layer.name}, and the menu leaves it nothing: it offers {offered}; "
+                        f"a layer that travels whole needs one of {', '.join(WHOLE_OPERATORS)}"
+                    )
 
     @staticmethod
     def _option(layer: Layer, column: Column) -> Option:
@@ -136,24 +157,26 @@ class MenuMaker:
         return self._copies * wire * 8 / bps
 
     def make(
-        self,
-        bps: float,
-        coding: CodingCost,
-        curves: Sequence[Curve],
-        must_send: Sequence[bool],
-        ready_s: Floats | None = None,
-    ) -> Menu:
+        self, bps: float, coding: CodingCost, curves: Sequence[Curve], must_send: Sequence[bool],
+        least_share: Floats | None = None, ready_s: Floats | None = None,
+    ) -> Menu:  # fmt: skip
         """The menu at a link rate in bit/s; layers in `must_send` may not be dropped.
 
+        least_share: (L,) share of what each layer owes that must be sent of it, 0 where nothing must.
         A layer whose curve is not finite counts as one without energy: nothing is known of it.
         """
         factor = np.array([coding.factor[c.operator] for c in self.columns])
         if curves is not self._curves:  # they change far less often than the link
             known = [c if np.isfinite(c.energy).all() else Curve(c.numel, np.zeros(len(DENSITIES))) for c in curves]
             self._curves, self._error = curves, np.where(self._banned, np.inf, self._errors(known))
-            self._total = np.array([c.total for c in known])
-        error, total = self._error.copy(), self._total
+            self._owed = np.array([c.total for c in known])
+        error = self._error.copy()
         error[np.ix_(np.asarray(must_send, bool), self._drop)] = np.inf
+        if least_share is not None and least_share.any():
+            most = np.where(least_share > 0, (1 - least_share) * self._owed, np.inf)
+            error[error > most[:, None]] = np.inf
+        error *= self._weight[:, None]
+        total = self._owed * self._weight
         whole_error = np.add.reduceat(total, self.starts)[:, None] * self._whole_error
 
         def seconds(layer: int, column: int, k: int) -> tuple[float, float]:
@@ -176,6 +199,14 @@ class MenuMaker:
             seconds=seconds,
             ready_s=ready_s,
         )
+
+    def left(self, menu: Menu, column: Ints, whole: Ints) -> Floats:
+        """(L,) share of what each layer owes that a choice of the latest menu leaves behind."""
+        rows = np.arange(len(column))
+        owed = self._owed * self._weight
+        left = np.divide(menu.error[rows, column], owed, out=np.zeros(len(rows)), where=owed > 0)
+        in_frames = np.repeat(whole < 0, np.diff(np.append(self.starts, len(rows))))
+        return np.where(in_frames, np.minimum(left, 1.0), 0.0)
 
     def _errors(self, curves: Sequence[Curve]) -> Floats:
         error = np.empty(self._wire.shape)

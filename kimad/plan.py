@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,6 +15,7 @@ from kimad.objective import Fixed
 FLOAT32 = Option("float32")
 BFLOAT16 = Option("bfloat16")
 DROP = Option("drop")
+WHOLE_OPERATORS = ("float32", "bfloat16")  # of `Config.dense`: every entry travels, at most rounded to bfloat16
 
 HEAD = struct.Struct("<qI")  # step, number of layers
 ENTRY = struct.Struct("<BBIf")  # operator, value code, k, threshold
@@ -94,14 +95,18 @@ def all_reduce_bytes(buffer_bytes: int, world_size: int) -> int:
     return 2 * (world_size - 1) * buffer_bytes // world_size
 
 
-def fixed_plan(layers: Iterable[Layer], fixed: Fixed, step: int = 0) -> Plan:
-    """The plan of a pinned option: density d keeps ceil(d n) entries of every layer."""
+def fixed_plan(layers: Iterable[Layer], fixed: Fixed, step: int = 0, dense: Collection[str] = ()) -> Plan:
+    """The plan of a pinned option: density d keeps ceil(d n) entries of every layer.
+
+    Layers named in `dense` have float32 in place of an option that is not one of WHOLE_OPERATORS.
+    """
     sparse = compressor(fixed.operator).sparse
     threshold = struct.unpack("<f", struct.pack("<f", fixed.threshold))[0]  # as it travels
 
     def option(layer: Layer) -> Option:
         k = _kept(layer, fixed.density) if sparse else fixed.count
-        return FLOAT32 if layer.plain else Option(fixed.operator, k, fixed.values, threshold)
+        whole = layer.plain or (layer.name in dense and fixed.operator not in WHOLE_OPERATORS)
+        return FLOAT32 if whole else Option(fixed.operator, k, fixed.values, threshold)
 
     return Plan(step, {layer.name: option(layer) for layer in layers})
 
@@ -120,10 +125,14 @@ def frame_copies(world_size: int, exchange: str = "all-gather") -> float:
     return 2 * (world_size - 1) / world_size if exchange == "sharded" else float(world_size - 1)
 
 
-def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int, exchange: str = "all-gather") -> Plan:
+def cold_start_plan(
+    layers: Sequence[Layer], budget_bytes: int, world_size: int, exchange: str = "all-gather",
+    dense: Collection[str] = (),
+) -> Plan:  # fmt: skip
     """The plan of the steps before there is a forecast: the densest within the budget, equal density for all layers.
 
     Everything in float32, bfloat16 or int8 if that fits; otherwise small layers in bfloat16 and the others by top-k.
+    Layers named in `dense` have bfloat16 whatever the budget is, and the others what they leave of it.
     """
     copies = frame_copies(world_size, exchange)
     plan = Plan(0, {layer.name: FLOAT32 for layer in layers})
@@ -132,22 +141,28 @@ def cold_start_plan(layers: Sequence[Layer], budget_bytes: int, world_size: int,
     plain = {layer.name: FLOAT32 for layer in layers if layer.plain}
     budget_bytes -= all_reduce_bytes(sum(layer.nbytes for layer in layers if layer.plain), world_size)
     layers = [layer for layer in layers if not layer.plain]
-    for whole in (BFLOAT16, Option("int8")):
-        size = sum(wire_bytes(layer.shape, whole) + BUCKET_HEADER_BYTES for layer in layers) * copies
-        if size <= budget_bytes:
-            return Plan(0, {name: plain.get(name, whole) for name in plan.options})
+    whole = {layer.name: BFLOAT16 for layer in layers if layer.name in dense}
+
+    def fits(options: Mapping[str, Option]) -> bool:
+        size = sum(wire_bytes(layer.shape, options[layer.name]) + BUCKET_HEADER_BYTES for layer in layers)
+        return size * copies <= budget_bytes
+
+    for same in (BFLOAT16, Option("int8")):
+        options = {layer.name: same for layer in layers} | whole
+        if fits(options):
+            return Plan(0, {name: plain.get(name) or options[name] for name in plan.options})
     density = 0.5
     while density > 1e-6:
         options = {
             layer.name: BFLOAT16 if layer.numel <= 256 else Option("topk", _kept(layer, density), "log4")
             for layer in layers
-        }
-        size = sum(wire_bytes(layer.shape, options[layer.name]) + BUCKET_HEADER_BYTES for layer in layers)
-        if size * copies <= budget_bytes:
+        } | whole
+        if fits(options):
             return Plan(0, {name: plain.get(name) or options[name] for name in plan.options})
         density *= 0.8
-    few = _largest_few(layers, int(budget_bytes / copies))
-    return Plan(0, {name: plain.get(name) or few.get(name, DROP) for name in plan.options})
+    whole_bytes = sum(wire_bytes(la.shape, BFLOAT16) + BUCKET_HEADER_BYTES for la in layers if la.name in whole)
+    few = _largest_few([la for la in layers if la.name not in whole], int(budget_bytes / copies) - whole_bytes)
+    return Plan(0, {name: plain.get(name) or whole.get(name) or few.get(name, DROP) for name in plan.options})
 
 
 def _largest_few(layers: Sequence[Layer], budget_bytes: int) -> dict[str, Option]:

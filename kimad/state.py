@@ -14,6 +14,7 @@ from torch._C._distributed_c10d import GradBucket
 from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
+from kimad.accumulation import Watch, smallest
 from kimad.coder import Bucket
 from kimad.config import Config
 from kimad.errors import AttachError, ConfigError
@@ -44,6 +45,7 @@ class State:
         self._used_map: Callable[[], torch.Tensor] | None = None
         self._unused: set[str] = set()  # layers that had no part in this rank's loss
         self._slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
+        self._watch: Watch | None = None  # for gradients accumulated without no_sync; on rank 0, which tells
         self._loop: Loop | None = None
         self.alone = False  # world size 1
         self._closed = False
@@ -78,6 +80,7 @@ class State:
                     f"parameter {layer.name} is on {parameter.device}; only CPU gradients are averaged as yet"
                 )
         layers = [layer for _, layer in named]
+        self.config.by_name([layer.name for layer in layers])  # raises for a pattern that matches none of them
         self._names = {id(parameter): layer for parameter, layer in named}
         self._used_map = _used_map(model)
         if model.process_group.size() == 1:
@@ -87,6 +90,9 @@ class State:
         group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
         self._loop = Loop(self.config, layers, group, store, self.sinks)
         close_at_exit(self)
+        watched = smallest(named)
+        if self._loop.rank == 0 and watched is not None:
+            self._watch = Watch(watched)
         if self._pending is not None:
             self._load(self._pending)
 
@@ -157,6 +163,8 @@ class State:
     def end_backward(self) -> None:
         """End of a backward pass, in the user's thread, after DDP has finished. Raises what went wrong in the step."""
         self.next_step()
+        if self._watch is not None and self.enabled:
+            self._watch.exchanged()
         if self._broken is not None:
             raise self._broken
         if self._loop is not None and self._loop.failure is not None:
@@ -205,6 +213,8 @@ class State:
         """
         self._closed = True
         closed(self)
+        if self._watch is not None:
+            self._watch.close()
         if self._loop is not None:
             self._loop.close()
         for sink in self.sinks:

@@ -36,6 +36,7 @@ class StepLog:
     decoded_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OPERATORS, 0.0))
     end_s: float = 0.0  # monotonic, when the last bucket was finished
     energy: dict[str, Floats] = field(default_factory=dict)  # curves read this step, by layer name
+    gradient_square: dict[str, float] = field(default_factory=dict)  # squared norms of the gradients, with the curves
 
     def encoded(self, operator: str, expected_s: float, measured_s: float) -> None:
         """Add seconds of encoding with an operator, beside what was expected of all its coding."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, final
 
-from kimad import parse_objective
 from kimad.launch.errors import UsageError
 from kimad.launch.job import CONFIG_NAME, RECORDS_NAME, SUMMARY_NAME
+from kimad.launch.settings import parse_settings
 from kimad.launch.truth import START_NAME
 from kimad.naming import FORMS
 from kimad.trace import LINK_FORMS, parse_links
@@ -51,6 +51,14 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     group.add_argument(
         "--objective", default=os.environ.get("KIMAD_OBJECTIVE", "progress"), metavar="NAME", help=f"{FORMS} (progress)"
     )
+    group.add_argument(
+        "--dense", action="append", default=[], metavar="PATTERN",
+        help="parameters that always travel whole, such as '*.bias'; may be given again",
+    )  # fmt: skip
+    group.add_argument(
+        "--weight", action="append", default=[], metavar="PATTERN=W",
+        help="factor of these parameters' squared error, as 'router.*=4'; may be given again, the last match holds",
+    )  # fmt: skip
     group.add_argument("--out", type=Path, metavar="DIR", help="run folder: records, configuration, summary; new")
     return parser
 
@@ -93,9 +101,9 @@ def check(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: with what was given and what is allowed.
-        ConfigError: for the objective.
+        ConfigError: for the objective, or the patterns.
     """
-    parse_objective(args.objective)
+    parse_settings(args.objective, args.dense, args.weight)
     _check_torchrun(args)
     _check_program(args)
     if args.out is not None:

@@ -70,6 +70,8 @@ def make_job(args: argparse.Namespace) -> Job:
         module=bool(args.module),
         arguments=tuple(args.training_script_args),
         world_size=ranks if low == high else None,
+        dense=tuple(args.dense),
+        weight=tuple(args.weight),
     )
 
 

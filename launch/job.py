@@ -34,6 +34,8 @@ class Job:
     congestion_control: str = "reno"  # of TCP, on emulated hosts
     profile_steps: int = 0  # steps that are profiled, instead of having Kimad attached; 0: none
     attach: bool = True  # whether DDP models get Kimad's hook, or a recorder; False: the program needs neither
+    dense: tuple[str, ...] = ()  # patterns of the names of layers that always travel whole
+    weight: tuple[str, ...] = ()  # PATTERN=W
 
     def write(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write `config.json`, with `about` (versions and the like) beside the job itself."""
@@ -45,7 +47,8 @@ class Job:
     def read(cls, path: Path) -> Job:
         """The job in a `config.json`."""
         job = json.loads(path.read_text(encoding="utf-8"))["job"]
-        return cls(**{**job, "arguments": tuple(job["arguments"])})
+        lists = {name: tuple(job.get(name, ())) for name in ("arguments", "dense", "weight")}
+        return cls(**{**job, **lists})
 
 
 def rank_path(folder: Path, rank: int) -> Path:

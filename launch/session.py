@@ -23,7 +23,9 @@ from kimad.launch.links import links_of
 from kimad.launch.outside import Recorder
 from kimad.launch.process import note
 from kimad.launch.rank_report import RankReport
+from kimad.launch.settings import for_model, parse_settings
 from kimad.launch.truth import agree_on_start
+from kimad.state import layers_of
 
 log = logging.getLogger("kimad")
 
@@ -40,6 +42,7 @@ class Session:
         self._objective = kimad.parse_objective(job.objective)
         if isinstance(self._objective, kimad.Off) and job.backend and BACKENDS[job.backend].through_kimad:
             self._objective = kimad.parse_objective("fixed:float32")  # the same arithmetic, bit for bit
+        self._names: set[str] = set()  # of the parameters of all models so far
         self._states: list[kimad.State] = []
         self._recorder: Recorder | None = None
         self._shaper: Shaper | None = None
@@ -50,6 +53,7 @@ class Session:
     def model_made(self, model: DistributedDataParallel) -> None:
         """The end of a DDP constructor, on every rank of its group."""
         first = self._report.ddp_models == 0
+        self._names |= {layer.name for _, layer in layers_of(model)}
         self._update(ddp_models=self._report.ddp_models + 1)
         if model.process_group.size() == 1:
             return
@@ -94,10 +98,15 @@ class Session:
             # A second model's records would mix with the first one's.
             out = self._folder if not self._states else self._folder / f"model{len(self._states) + 1}"
             try:
-                self._states.append(kimad.attach(model, kimad.Config(objective=self._objective), out=out))
+                self._states.append(kimad.attach(model, self._settings(model), out=out))
             except kimad.AttachError as error:  # the same on every rank, before anything was set up
                 log.warning("Kimad leaves this model to plain DDP: %s", error)
             self._update(attached=len(self._states))
+
+    def _settings(self, model: DistributedDataParallel) -> kimad.Config:
+        given = parse_settings(self._job.objective, self._job.dense, self._job.weight)
+        own = {layer.name for _, layer in layers_of(model)}
+        return replace(for_model(given, own, self._names), objective=self._objective)
 
     def _profile(self, model: DistributedDataParallel) -> None:
         from kimad.launch import profiler

@@ -40,13 +40,15 @@ class Owed:
         self._numel = np.array([layer.numel for layer in self._layers])
         self._weight = self._numel / self._count  # entries that a sample stands for
         self._residual = np.zeros_like(self._mean)
+        self._gradient = self._residual
         self._owed = self._residual
 
     def next_step(self) -> None:
         """Add the gradient of a new step."""
         sign = self._random.choice(np.array([-1.0, 1.0], np.float32), size=(len(self._layers), 1))
         noise = self._noise[int(self._random.integers(len(self._noise)))]
-        self._owed = self._residual + self._mean + sign * noise
+        self._gradient = self._mean + sign * noise
+        self._owed = self._residual + self._gradient
 
     def energy(self) -> Floats:
         """(L, densities): kept energy of each layer at each density, as the runtime reads it off one rank."""
@@ -56,6 +58,11 @@ class Owed:
             if total[i] > 0:
                 table[i] = sampled_energy(self._owed[i, :count], int(self._numel[i]), float(total[i]))
         return table
+
+    def gradient_square(self) -> Floats:
+        """(L,) squared norm of each layer's gradient in this step."""
+        square: Floats = (self._gradient.astype(np.float64) ** 2).sum(axis=1) * self._weight
+        return square
 
     def send(self, plan: Plan) -> float:
         """Take off what the plan sends; returns the share of the energy that arrived, 0..1."""

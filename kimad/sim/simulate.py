@@ -142,14 +142,14 @@ def follow(scenario: Scenario, name: str, chosen: Strategy) -> Result:
         loads = chosen.loads()
         times = run_step(start_s, computing.next_step(), loads, links, scenario.header_share)
         owed.next_step()
-        energy = owed.energy() if chosen.reads_curves else None
+        reading = (owed.energy(), owed.gradient_square()) if chosen.reads_curves else None
         predicted_s = chosen.predicted_s if chosen.predicted_s is not None else np.nan
         kept = owed.send(chosen.plan) if chosen.plan is not None else np.nan
         step_s = float(times.end_s.max() - start_s.max())
         computed_s = float(times.ready_s[:, -1].max())
         rows.append((step_s, computed_s, sum(load.wire_bytes for load in loads), kept, predicted_s))
         if isinstance(chosen, Adaptive):
-            chosen.observe(observation(step, buckets, times, chosen, energy, len(workload.layers)))
+            chosen.observe(observation(step, buckets, times, chosen, reading, len(workload.layers)))
         start_s = times.end_s
     return Result(name, *np.array(rows).T)
 
@@ -181,8 +181,8 @@ class _Computing:
 
 
 def observation(
-    step: int, buckets: tuple[tuple[Layer, ...], ...], times: StepTimes, chosen: Adaptive, energy: Floats | None,
-    layers: int,
+    step: int, buckets: tuple[tuple[Layer, ...], ...], times: StepTimes, chosen: Adaptive,
+    reading: tuple[Floats, Floats] | None, layers: int,
 ) -> Observation:  # fmt: skip
     """What the runtime would have seen of a step; the workers' clocks agree."""
     workers = len(times.end_s)
@@ -198,4 +198,5 @@ def observation(
     everyone.received[:] = times.received
     everyone.collective[:] = times.collective
     everyone.ready_s[:] = times.ready_s
-    return Observation.of(step, end_s, buckets, everyone, None if energy is None else energy * workers)
+    energy, gradient = (part * workers for part in reading) if reading is not None else (None, None)
+    return Observation.of(step, end_s, buckets, everyone, energy, gradient)

@@ -12,7 +12,11 @@ from kimad.solver.interface import Choice, Solver
 
 @final
 class Uniform(Solver):
-    """The baseline: one column for all layers; where a layer does not have it, its smallest dense one."""
+    """The baseline: one column for all layers.
+
+    Where a layer may not have it, it has the next denser one of the same family, or else its cheapest dense one; in
+    place of being dropped, its cheapest one.
+    """
 
     def frontier(self, menu: Menu) -> list[Choice]:
         choices = self._columns(menu)
@@ -35,8 +39,14 @@ class Uniform(Solver):
     def _columns(menu: Menu) -> list[Choice]:
         """One choice a column."""
         cost_s, allowed = menu.cost_s, np.isfinite(menu.error)
-        cheapest = np.where(menu.dense[None, :], cost_s, np.inf).argmin(axis=1)
-        chosen = np.where(allowed, np.arange(menu.error.shape[1]), cheapest[:, None])
+        cheapest = np.where(allowed, cost_s, np.inf).argmin(axis=1)
+        cheapest_dense = np.where(menu.dense[None, :] & allowed, cost_s, np.inf).argmin(axis=1)
+        sends = menu.dense | (menu.k > 0).any(axis=0)
+        chosen = np.empty(allowed.shape, np.int64)
+        for j in reversed(range(allowed.shape[1])):
+            denser = int(menu.next_column[j])
+            instead = chosen[:, denser] if denser > j else cheapest_dense if sends[j] else cheapest
+            chosen[:, j] = np.where(allowed[:, j], j, instead)
         costs = np.take_along_axis(cost_s, chosen, 1).sum(axis=0).tolist()
         errors = np.take_along_axis(menu.error, chosen, 1).sum(axis=0).tolist()
         kept = np.take_along_axis(menu.k, chosen, 1)

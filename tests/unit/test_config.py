@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 
 from kimad import Config, ConfigError, Off, Progress
-from kimad.config import FORECASTS, SOLVERS
+from kimad.config import CHECKED_APART, FORECASTS, SOLVERS
 
-NUMBERS = [f.name for f in fields(Config) if f.name not in ("objective", "solver", "forecast")]
+NUMBERS = [f.name for f in fields(Config) if f.name not in CHECKED_APART]
 WHOLE = [f.name for f in fields(Config) if isinstance(f.default, int)]
 MAY_BE_ZERO = ("low_quantile", "records")
 NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", None, True, 1j, [1], 10**400]
@@ -51,6 +51,7 @@ def test_counts_are_integers(name: str, value: float) -> None:
 
 
 def test_counts_and_seconds_are_told_apart() -> None:
+    assert set(CHECKED_APART) == {"objective", "solver", "dense", "weight"}
     assert set(WHOLE) == {n for n in NUMBERS if n.endswith(("_bytes", "_steps")) or n == "records"}
     assert Config(half_life_s=1, outage_timeout_s=2).half_life_s == 1
 
