@@ -74,7 +74,7 @@ def add_emulation(parser: argparse.ArgumentParser, backends: Sequence[str], *, a
         type=int,
         required=always,
         metavar="N",
-        help="hosts, all on this machine",
+        help="hosts, all on this machine" if always else "ranks on this machine, or emulated hosts (2)",
     )
     group.add_argument("--procs-per-host", type=int, default=1, metavar="R", help="processes of each host (1)")
     group.add_argument(

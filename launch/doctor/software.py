@@ -43,14 +43,23 @@ class Requirement:
 
 
 def declared() -> list[Requirement]:
-    """What the installed package declares. Raises PackageNotFoundError where none is installed."""
+    """What the installed package declares; nothing where it is not installed."""
     found = []
-    for text in metadata.requires(PACKAGE) or []:
+    for text in (metadata.requires(PACKAGE) or []) if installed() else []:
         match = _REQUIREMENT.fullmatch(text)
         if match is not None:
             extra = _EXTRA.search(match[3] or "")
             found.append(Requirement(match[1], match[2].strip(" ()"), extra[1] if extra else None))
     return found
+
+
+def installed() -> bool:
+    """Whether Kimad is installed, and not only found in a source tree."""
+    try:
+        metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def within(version: str, versions: str) -> bool:
@@ -71,8 +80,10 @@ def within(version: str, versions: str) -> bool:
 
 def python() -> Check:
     """The interpreter."""
-    version, versions = platform.python_version(), metadata.metadata(PACKAGE)["Requires-Python"] or ""
-    system = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    version, system = platform.python_version(), f"{platform.system()} {platform.release()}, {platform.machine()}"
+    if not installed():
+        return Check("python", OK, f"{version}, {system}")
+    versions = metadata.metadata(PACKAGE)["Requires-Python"] or ""
     if within(version, versions):
         return Check("python", OK, f"{version} ({versions} is declared), {system}")
     return Check("python", FAIL, f"{version}, {versions} is declared", "use another interpreter")
@@ -81,6 +92,9 @@ def python() -> Check:
 def packages() -> Check:
     """What Kimad needs to run."""
     found, wrong = [f"kimad {kimad.__version__}"], []
+    if not installed():
+        text = f"{found[0]} from a source tree, torch {torch.__version__}; the ranges that it declares are not known"
+        return Check("packages", WARN, text, "pip install . in that tree")
     for one in declared():
         if one.extra is not None:
             continue
@@ -95,6 +109,8 @@ def packages() -> Check:
 
 def extras() -> Check:
     """What some commands want."""
+    if not installed():
+        return Check("extras", WARN, "not known, for Kimad is not installed", "pip install . in its tree")
     wanted = [one for one in declared() if one.extra in EXTRAS]
     missing = [one for one in wanted if not _installed(one)]
     if not missing:

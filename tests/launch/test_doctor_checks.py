@@ -49,6 +49,14 @@ def test_what_the_package_declares() -> None:
     assert ("rich", "top") in found
 
 
+def test_a_source_tree_that_is_not_installed_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "PACKAGE", "no-such-package-anywhere")
+    assert declared() == []
+    found = {check.name: check for check in (software.python(), software.packages(), software.extras())}
+    assert {name: check.status for name, check in found.items()} == {"python": OK, "packages": WARN, "extras": WARN}
+    assert f"torch {torch.__version__}" in found["packages"].found
+
+
 def test_a_package_out_of_its_range_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "declared", lambda: [Requirement("torch", ">=99", None), Requirement("x", "", "dev")])
     check = software.packages()
