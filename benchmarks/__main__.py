@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import codecs, loop, networks
+from benchmarks import codecs, loop, networks, staleness
 
-ALL = (codecs.main, loop.main, networks.main)
+ALL = (codecs.main, loop.main, networks.main, staleness.main)
 
 
 @click.command()
