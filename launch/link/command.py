@@ -108,7 +108,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             raise UsageError(f"{option} is {value:g}; allowed: {low:g} to {high:g} seconds")
     if args.report is not None:
         check_out_folder(args.report)
-    args.objective, args.out = "off", None
+    args.objective, args.out, args.dense, args.weight = "off", None, [], []
     if args.link is None:
         for name in arguments.NETWORK:
             if getattr(args, name) != parser.get_default(name):

@@ -51,7 +51,7 @@ def test_counts_are_integers(name: str, value: float) -> None:
 
 
 def test_counts_and_seconds_are_told_apart() -> None:
-    assert set(CHECKED_APART) == {"objective", "solver", "dense", "weight"}
+    assert set(CHECKED_APART) == {"objective", "solver", "forecast", "dense", "weight"}
     assert set(WHOLE) == {n for n in NUMBERS if n.endswith(("_bytes", "_steps")) or n == "records"}
     assert Config(half_life_s=1, outage_timeout_s=2).half_life_s == 1
 

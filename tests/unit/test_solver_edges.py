@@ -14,6 +14,7 @@ from kimad.menu import Menu
 from kimad.solver import ALL_SOLVERS, Choice, Knapsack, Lagrangian, Nested
 from kimad.solver.timing import least_error, steps_s
 from tests.unit.cases import BPS, Model, heavy_model
+from tests.unit.test_solver import assert_bounded
 
 EXACT = ("nested", "lagrangian", "knapsack")
 TIGHT = 1 + 1e-9
@@ -142,7 +143,7 @@ def test_a_price_for_each_bucket_is_never_worse_in_the_same_step(share: float, s
     nested = Nested().within(menu, step_s)
     alike = at_one_price(menu, step_s)
     assert float(steps_s(menu, [nested])[0]) <= step_s * TIGHT
-    assert nested.bound <= nested.error * TIGHT
+    assert_bounded(menu, nested)
     assert nested.error <= alike.error * 1.002
 
 

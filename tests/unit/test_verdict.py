@@ -83,7 +83,7 @@ def test_a_sentence_of_progress() -> None:
     said = words(Verdict(Progress(), 10), Progress(), 20e6)
     form = (
         r"sparse, ([\d.]+) kB: ([\d.]+) cosine/s against ([\d.]+) for [\d.]+ [kM]B; "
-        r"dense float32 would win above [\d.]+ Mbit/s"
+        r"dense float32 would win above [\d.]+ [MG]bit/s"
     )
     match = re.fullmatch(form, said)
     assert match, said
