@@ -104,6 +104,8 @@ class Watch:
 def one_step(state: kimad.State, buckets: Sequence[FakeBucket], step: int) -> None:
     for bucket in buckets:
         bucket.tensor.copy_(bucket.gradient)
+        if step % 2:  # turned, so that residuals do not pile up until most entries are worth sending
+            bucket.tensor.neg_()
     futures = [kimad.hook(state, cast(GradBucket, bucket)) for bucket in buckets]
     for future in futures:
         future.wait()
