@@ -157,7 +157,8 @@ def test_two_flows_share_a_link(pairs: tuple[tuple[int, int], ...]) -> None:
 
 
 def test_player_follows_its_traces_and_tells_what_they_did() -> None:
-    outage, steady = parse_link("outage:50,1,0.5"), parse_link("const:25")
+    # not every second: a connection's first packet that an outage swallows is sent again 1, 3 and 7 s later
+    outage, steady = parse_link("outage:50,0.7,0.3"), parse_link("const:25")
     cells: list[Cell] = []
     with Testbed(2) as bed:
         player = Player(bed, [HostLink(outage, outage), HostLink(steady, steady)], 0.05, cells.append)
