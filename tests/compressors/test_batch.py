@@ -20,7 +20,6 @@ from kimad.compressors import (
     decode,
     encode,
     encode_owed,
-    kernels,
 )
 from tests.compressors.cases import DERANDOMIZED, KINDS, options, sample
 from tests.compressors.test_kernels import BUILT, numpy_alone
@@ -177,4 +176,3 @@ def test_a_batch_of_nothing() -> None:
     nothing.encode([], frames)
     nothing.decode(frames, [], [])
     assert nothing.wire_bytes == 0
-    assert kernels.JOB.itemsize % 8 == 0

@@ -23,6 +23,7 @@ from kimad.compressors.blocks import LARGEST
 from kimad.compressors.errors import BadIndices, TrailingBytes
 from kimad.compressors.log4 import LEVELS
 from kimad.compressors.scratch import SCRATCH
+from kimad.compressors.select import coprime_stride
 from tests.compressors.cases import DERANDOMIZED, KINDS, LENGTHS, frame_of, options, sample
 
 OPERATORS = ("topk", "threshold", "blocktopk", "randomk", "int8", "int4", "int8-stochastic", "bfloat16")
@@ -190,15 +191,17 @@ def test_selecting_keeps_the_largest_and_of_ties_the_first(kind: str, n: int, sh
 
 
 @BUILT
-@pytest.mark.parametrize("k", [1, 700_000, 1_999_999])
+@pytest.mark.parametrize("k", [1, 1000, 700_000, 1_999_999])
 def test_selecting_goes_on_where_room_ran_out(k: int) -> None:
-    """A sample that misleads lets everything through: it is trimmed on the way, and exact all the same."""
-    values = np.random.default_rng(k).standard_normal(2_000_000).astype(np.float32)
-    values[::2] *= 1e-3
-    stride = 122  # near those of the sample; the real one sees few of the large ones
-    values[stride // 2 :: stride] = 1e-20
-    gradient = sample("ties", values.size, 5).numpy() * np.float32(1e-6)
+    """A sample that meets next to nothing lets everything through: it is trimmed on the way, and exact all the same."""
+    n = 2_000_000
+    values = np.random.default_rng(k).standard_normal(n).astype(np.float32)
+    stride = coprime_stride(n // min(16384, max(2048, 48 * n // k)))
+    values[stride // 2 :: stride] = 1e-20  # all that the sample sees
+    gradient = sample("ties", n, 5).numpy() * np.float32(1e-25)
     total = values + gradient
+    room = kernels._call("select_room", n, k)
+    assert (room < n) is (k < 1_000_000)
     found = kernels.select(values, k, gradient)
     assert found is not None
     assert np.array_equal(values, total)
