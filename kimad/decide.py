@@ -154,6 +154,11 @@ class Planner:
         """The forecast of the slowest rank's link, or None until every link has been measured."""
         return self._links.forecast(now_s).slowest()
 
+    @property
+    def ignored_samples(self) -> int:
+        """Samples of the links that could not be true, so far."""
+        return self._links.ignored
+
     def decide(self, current: Plan, now_s: float) -> Decision:
         """The plan of the step after `current`'s. Until link and gradients have been measured: the same plan."""
         step = current.step + 1

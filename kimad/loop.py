@@ -203,6 +203,7 @@ class Loop:
                 bytes=least.bytes if least else 0,
                 busy_s=least.busy_s if least else 0.0,
                 transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),
+                ignored=self._planner.ignored_samples if self._planner else 0,
             ),
             measured={
                 "step_s": log.end_s - log.start_s,

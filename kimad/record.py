@@ -34,6 +34,7 @@ class LinkRecord:
     bytes: int = 0  # behind the smallest of these samples
     busy_s: float = 0.0  # seconds of transfers behind it
     transfers: tuple[tuple[int, float, float], ...] = ()  # of this rank: bytes received, start and end (s, monotonic)
+    ignored: int = 0  # samples that could not be true, so far; 0 where this rank does not decide
 
 
 @final

@@ -81,6 +81,8 @@ class Residual:
     def end_step(self, undo: set[str] | None) -> None:
         """Close a step. What the layers in `undo` (None: all layers) sent did not arrive: they owe it again."""
         for names, batch, frames in self._sent:
+            if undo is not None and undo.isdisjoint(names):
+                continue
             for i, factor in enumerate(_factors(batch)):
                 if undo is None or names[i] in undo:
                     decode(batch.part(frames, i), self._memory[names[i]], scale=factor)
