@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import isqrt
 from typing import final
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kimad.compressors import ALL_COMPRESSORS, Compressor, Option, compressor, decode, encode, wire_bytes
+from kimad.compressors import ALL_COMPRESSORS, Compressor, Option, compressor, decode, encode, kernels, wire_bytes
 
 Floats = NDArray[np.float32]
 
@@ -23,6 +24,7 @@ LENGTHS = (0, 1, 2, 7, 127, 128, 129, 255, 256, 257, 1021, 4095, 4096, 4097, 997
 TINY = float(np.finfo(np.float32).tiny)
 SMALL = 128 * TINY  # a block of 256 whose largest is below this has a denormal scale, and counts as zero
 EACH_OPERATOR = pytest.mark.parametrize("operator", ALL_COMPRESSORS, ids=lambda operator: operator.name)
+BUILT = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler when Kimad was installed")
 
 
 def _ties(rng: np.random.Generator, n: int) -> Floats:
@@ -160,3 +162,14 @@ inputs = st.tuples(st.sampled_from(sorted(KINDS)), st.sampled_from(LENGTHS), st.
     lambda drawn: sample(*drawn)
 )
 turns = st.integers(0, 59)
+
+
+@contextmanager
+def numpy_alone() -> Iterator[None]:
+    """As where there was no compiler."""
+    before = kernels._enabled
+    kernels._enabled = False
+    try:
+        yield
+    finally:
+        kernels._enabled = before

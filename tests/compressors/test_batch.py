@@ -21,8 +21,7 @@ from kimad.compressors import (
     encode,
     encode_owed,
 )
-from tests.compressors.cases import DERANDOMIZED, KINDS, options, sample
-from tests.compressors.test_kernels import BUILT, numpy_alone
+from tests.compressors.cases import BUILT, DERANDOMIZED, KINDS, numpy_alone, options, sample
 
 NUMELS = (0, 1, 2, 127, 128, 129, 256, 1021, 4096, 4097, 9973)
 FAST = [Option("drop"), Option("topk", 9, "log4"), Option("int8"), Option("int4"), Option("bfloat16")]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,23 +22,10 @@ from kimad.compressors.blocks import LARGEST
 from kimad.compressors.errors import BadIndices, TrailingBytes
 from kimad.compressors.log4 import LEVELS
 from kimad.compressors.scratch import SCRATCH
-from kimad.compressors.select import coprime_stride
-from tests.compressors.cases import DERANDOMIZED, KINDS, LENGTHS, frame_of, options, sample
+from tests.compressors.cases import BUILT, DERANDOMIZED, KINDS, LENGTHS, frame_of, numpy_alone, options, sample
 
 OPERATORS = ("topk", "threshold", "blocktopk", "randomk", "int8", "int4", "int8-stochastic", "bfloat16")
 ONE_CALL = ("topk", "threshold", "int8", "int4", "int8-stochastic", "int4-stochastic", "bfloat16")
-
-BUILT = pytest.mark.skipif(not kernels.compiled(), reason="no C compiler when Kimad was installed")
-
-
-@contextmanager
-def numpy_alone() -> Iterator[None]:
-    before = kernels._enabled
-    kernels._enabled = False
-    try:
-        yield
-    finally:
-        kernels._enabled = before
 
 
 def test_the_kernels_were_built() -> None:
@@ -174,43 +160,6 @@ def test_every_place_of_a_value_that_is_not_finite_is_seen(name: str, bad: float
 
 
 @BUILT
-@DERANDOMIZED
-@given(
-    st.sampled_from(sorted(KINDS)), st.sampled_from([1, 2, 31, 32, 33, 64, 1000, 4097, 9973, 50_021]), st.floats(0, 1),
-    st.integers(0, 2**16),
-)  # fmt: skip
-def test_selecting_keeps_the_largest_and_of_ties_the_first(kind: str, n: int, share: float, seed: int) -> None:
-    values = sample(kind, n, seed).numpy()
-    k = max(1, min(n, int(share * n)))
-    found = kernels.select(values, k, None)
-    assert found is not None
-    normal = np.flatnonzero(np.abs(values) >= np.finfo(np.float32).tiny)
-    expected = np.sort(normal[np.argsort(-np.abs(values[normal]), kind="stable")[:k]])
-    assert np.array_equal(found[0], expected)
-    assert np.array_equal(found[1], values[expected])
-
-
-@BUILT
-@pytest.mark.parametrize("k", [1, 1000, 700_000, 1_999_999])
-def test_selecting_goes_on_where_room_ran_out(k: int) -> None:
-    """A sample that meets next to nothing lets everything through: it is trimmed on the way, and exact all the same."""
-    n = 2_000_000
-    values = np.random.default_rng(k).standard_normal(n).astype(np.float32)
-    stride = coprime_stride(n // min(16384, max(2048, 48 * n // k)))
-    values[stride // 2 :: stride] = 1e-20  # all that the sample sees
-    gradient = sample("ties", n, 5).numpy() * np.float32(1e-25)
-    total = values + gradient
-    room = kernels._call("select_room", n, k)
-    assert (room < n) is (k < 1_000_000)
-    found = kernels.select(values, k, gradient)
-    assert found is not None
-    assert np.array_equal(values, total)
-    expected = np.sort(np.argsort(-np.abs(total), kind="stable")[:k])
-    assert np.array_equal(found[0], expected)
-    assert np.array_equal(found[1], total[expected])
-
-
-@BUILT
 def test_arrays_that_do_not_fit_are_refused() -> None:
     floats, ints = np.zeros(300, np.float32), np.zeros(300, np.int32)
     codes = np.zeros(300, np.uint8)
@@ -257,9 +206,7 @@ def test_a_frame_at_an_odd_address_is_read_and_written() -> None:
 
 
 @BUILT
-@pytest.mark.parametrize(
-    "name", ["topk", "threshold", "int8", "int4", "int8-stochastic", "int4-stochastic", "bfloat16"]
-)
+@pytest.mark.parametrize("name", ONE_CALL)
 def test_frames_that_are_sent_most_take_one_call(name: str) -> None:
     """The kernel knows operators by their numbers; one that it does not know would only be slow."""
     sparse = compressor(name).sparse

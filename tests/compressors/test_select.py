@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kimad.compressors import ALL_VALUE_CODES, NonFiniteError, Option, decode, kernels
 from kimad.compressors import select as selection
-from tests.compressors.cases import DERANDOMIZED, KINDS, TINY, decoded, energy, frame_of, sample
+from tests.compressors.cases import BUILT, DERANDOMIZED, KINDS, TINY, decoded, energy, frame_of, sample
 
 Floats = NDArray[np.float32]
 
@@ -199,3 +199,39 @@ def test_frames_add_what_was_selected_with_a_gradient() -> None:
     decode(frame, residual, -1.0)
     assert int((residual != values).sum()) == 3000
     assert residual.abs().max().item() <= np.sort(values.abs().numpy())[-3000]
+
+
+@BUILT
+@DERANDOMIZED
+@given(
+    st.sampled_from(sorted(KINDS)), st.sampled_from([1, 2, 31, 32, 33, 64, 1000, 4097, 9973, 50_021]), st.floats(0, 1),
+    st.integers(0, 2**16),
+)  # fmt: skip
+def test_selecting_keeps_the_largest_and_of_ties_the_first(kind: str, n: int, share: float, seed: int) -> None:
+    values = sample(kind, n, seed).numpy()
+    k = max(1, min(n, int(share * n)))
+    found = kernels.select(values, k, None)
+    assert found is not None
+    expected = reference(values, k)
+    assert np.array_equal(found[0], expected)
+    assert np.array_equal(found[1], values[expected])
+
+
+@BUILT
+@pytest.mark.parametrize("k", [1, 1000, 700_000, 1_999_999])
+def test_selecting_goes_on_where_room_ran_out(k: int) -> None:
+    """A sample that meets next to nothing lets everything through: it is trimmed on the way, and exact all the same."""
+    n = 2_000_000
+    values = np.random.default_rng(k).standard_normal(n).astype(np.float32)
+    stride = selection.coprime_stride(n // min(16384, max(2048, 48 * n // k)))
+    values[stride // 2 :: stride] = 1e-20  # all that the sample sees
+    gradient = sample("ties", n, 5).numpy() * np.float32(1e-25)
+    total = values + gradient
+    room = kernels._call("select_room", n, k)
+    assert (room < n) is (k < 1_000_000)
+    found = kernels.select(values, k, gradient)
+    assert found is not None
+    assert np.array_equal(values, total)
+    expected = reference(total, k)
+    assert np.array_equal(found[0], expected)
+    assert np.array_equal(found[1], total[expected])
