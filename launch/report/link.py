@@ -81,3 +81,26 @@ def forecast_errors(history: History) -> dict[str, Any] | None:
         "bias": float(np.median(error)),  # above 0: forecast too fast
         "low_above_truth": float(np.mean(low_bps[usable] > followed_bps[usable])),  # share of steps
     }
+
+
+def kernel_figures(history: History) -> dict[str, Any] | None:
+    """What TCP counted on rank 0; None where it was never read. Beside its rate stand the steps that have one.
+
+    `delivery_to_sample` and `delivery_to_truth` are medians of TCP's rate over the measured and the true one of a step.
+    """
+    delivery_bps, rtt_s = history.link("delivery_bps"), history.link("min_rtt_s")
+    repeated = history.link("repeated_segments")
+    if not np.isfinite(repeated).any():
+        return None
+    return {
+        "steps": int(np.isfinite(delivery_bps).sum()),
+        "delivery_to_sample": _median_share(delivery_bps, history.samples_bps),
+        "delivery_to_truth": _median_share(delivery_bps, true_bps(history, slowest(history))),
+        "min_rtt_s": float(np.nanmin(rtt_s)) if np.isfinite(rtt_s).any() else None,
+        "repeated_segments": int(np.nansum(repeated)),
+    }
+
+
+def _median_share(part: Floats, whole: Floats) -> float | None:
+    usable = np.isfinite(part) & np.isfinite(whole) & (whole > 0)
+    return float(np.median(part[usable] / whole[usable])) if usable.any() else None
