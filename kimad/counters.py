@@ -7,15 +7,17 @@ the program limited, is none of that step's. Inside a machine it is that of copy
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
+import psutil
+
+from kimad.interface import Interface, Reading, Step, interface_of, others
 from kimad.tcp import Endpoint, TcpInfo, endpoints
 
 LEAST_BYTES = 16 << 10  # that a connection sent in a step; its rate says nothing with fewer
-
-Step = tuple[TcpInfo, TcpInfo]  # one connection's counters before and after a step
 
 
 @final
@@ -26,6 +28,7 @@ class Counted:
     delivery_bps: float | None = None  # at which the peers acknowledged what this rank sent
     min_rtt_s: float | None = None  # smallest round trip of the latest minutes, to the farthest peer
     repeated_segments: int | None = None  # sent again in the step
+    other_bps: float | None = None  # of other programs, in the busier direction of the group's interface
 
 
 @final
@@ -38,15 +41,19 @@ class Counters:
     """
 
     def __init__(self, before: Mapping[int, Endpoint], peers: int) -> None:
-        now = known_endpoints()
-        made = {inode: endpoint for inode, endpoint in now.items() if inode not in before}
+        self._endpoints = known_endpoints()  # all of this process: the model's other traffic is nobody else's either
+        made = self._endpoints.keys() - before.keys()
         self.certain = len(made) == peers
-        self._endpoints = made if self.certain else now
+        self._group = made if self.certain else self._endpoints.keys()
+        self._interface = _interface([self._endpoints[inode] for inode in self._group])
         self._latest: dict[int, TcpInfo] = {}
+        self._reading: Reading | None = None
+        self._queued_bytes = math.inf  # that may be on their way to the interface
         self.read()
 
     def read(self) -> Counted:
         """What was counted since it was read last. Raises nothing: a figure to look at is not worth a step."""
+        reading = self._interface_reading()  # first, so that all that it counted is in what the connections count
         latest: dict[int, TcpInfo] = {}
         for inode, endpoint in self._endpoints.items():
             try:
@@ -54,11 +61,32 @@ class Counters:
             except OSError:
                 continue  # closed
         before, self._latest = self._latest, latest
+        earlier, self._reading = self._reading, reading
         steps = {inode: (before[inode], info) for inode, info in latest.items() if inode in before}
+        group = {inode: step for inode, step in steps.items() if inode in self._group}
         if not self.certain:
-            steps = {inode: (old, new) for inode, (old, new) in steps.items() if new.sent_bytes > old.sent_bytes}
-        outside = [step for inode, step in steps.items() if not self._endpoints[inode].inside]
-        return counted(list(steps.values()), outside)
+            group = {inode: (old, new) for inode, (old, new) in group.items() if new.sent_bytes > old.sent_bytes}
+        outside = [step for inode, step in group.items() if not self._endpoints[inode].inside]
+        found = counted(list(group.values()), outside)
+        if self._interface is None or earlier is None or reading is None or len(latest) < len(before):
+            return found  # of a connection that was closed the last bytes are not known
+        own = [step for inode, step in steps.items() if self._endpoints[inode].local in self._interface.addresses]
+        header_bytes = self._interface.header_bytes
+        other_bps, self._queued_bytes = others(earlier, reading, own, header_bytes, self._queued_bytes)
+        return replace(found, other_bps=other_bps)
+
+    def _interface_reading(self) -> Reading | None:
+        try:
+            return self._interface.read() if self._interface is not None else None
+        except (OSError, psutil.Error):
+            return None
+
+
+def _interface(group: Sequence[Endpoint]) -> Interface | None:
+    try:
+        return interface_of(group)
+    except (OSError, psutil.Error):
+        return None
 
 
 def counted(steps: Sequence[Step], outside: Sequence[Step]) -> Counted:

@@ -218,6 +218,7 @@ class Loop:
                 delivery_bps=counted.delivery_bps,
                 min_rtt_s=counted.min_rtt_s,
                 repeated_segments=counted.repeated_segments,
+                other_bps=counted.other_bps,
             ),
             measured={
                 "step_s": log.end_s - log.start_s,

@@ -38,6 +38,7 @@ class LinkRecord:
     delivery_bps: float | None = None  # at which peers acknowledged what this rank sent, as TCP has it; None: no rate
     min_rtt_s: float | None = None  # s, TCP's smallest round trip of the latest minutes, to the farthest peer
     repeated_segments: int | None = None  # that this rank sent again in this step; None: the system does not say
+    other_bps: float | None = None  # of other programs, in the busier direction of the group's interface; None: unknown
 
 
 @final

@@ -57,11 +57,12 @@ class TcpInfo:
         if len(raw) < _SHORTEST_BYTES:
             raise OSError(f"TCP_INFO has {len(raw)} bytes; Linux 4.9 or later is needed")
         flags, mss, unacked, repeated, acked, received, out, back, notsent, rtt_us, rate = _COUNTERS.unpack_from(raw)
-        sent, again = _SENT.unpack_from(raw, _SENT_AT) if len(raw) >= _LENGTH_BYTES else (acked, 0)
+        sent, again = _SENT.unpack_from(raw, _SENT_AT) if len(raw) >= _LENGTH_BYTES else (acked + unacked * mss, 0)
+        written = (sent - again if len(raw) >= _LENGTH_BYTES else acked) + notsent
         rtt_s = None if rtt_us == _NO_RTT_US else rtt_us * 1e-6
         limited = bool(flags & _APP_LIMITED)
         return cls(
-            mss, unacked, acked, received, notsent, sent - again + notsent, sent, out, back, repeated, rtt_s,
+            mss, unacked, acked, received, notsent, written, sent, out, back, repeated, rtt_s,
             8.0 * rate, limited,
         )  # fmt: skip
 
@@ -84,7 +85,7 @@ class Connection:
         self._sock = sock
         local, peer = sock.getsockname(), sock.getpeername()
         self.key = (int(local[1]), int(peer[1]))  # local port, peer port
-        self.addresses = (_plain(local[0]), _plain(peer[0]))
+        self.addresses = (plain_address(local[0]), plain_address(peer[0]))
         _duplicates.add(sock.fileno())
 
     @classmethod
@@ -195,6 +196,6 @@ def read_own(skip_ports: Collection[int] = ()) -> dict[tuple[int, int], TcpInfo]
     return found
 
 
-def _plain(address: str) -> str:
+def plain_address(address: str) -> str:
     """Without the scope of an IPv6 address, and IPv4 as such."""
     return address.partition("%")[0].removeprefix("::ffff:")

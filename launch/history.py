@@ -153,6 +153,7 @@ class StepParser:
                     delivery_bps=_number(link.get("delivery_bps")),
                     min_rtt_s=_number(link.get("min_rtt_s")),
                     repeated_segments=_count(link.get("repeated_segments")),
+                    other_bps=_number(link.get("other_bps")),
                 ),
                 measured=_numbers(fields["measured"]),
                 predicted=_numbers(fields.get("predicted", {})),

@@ -84,12 +84,13 @@ def forecast_errors(history: History) -> dict[str, Any] | None:
 
 
 def kernel_figures(history: History) -> dict[str, Any] | None:
-    """What TCP counted on rank 0; None where it was never read. Beside its rate stand the steps that have one.
+    """What the kernel counted on rank 0; None where it was never read.
 
-    `delivery_to_sample` and `delivery_to_truth` are medians of TCP's rate over the measured and the true one of a step.
+    `steps` have a delivery rate; `delivery_to_sample` and `delivery_to_truth` are medians of it over their measured and
+    true rates. `other_bps` is the mean of what other programs moved.
     """
     delivery_bps, rtt_s = history.link("delivery_bps"), history.link("min_rtt_s")
-    repeated = history.link("repeated_segments")
+    repeated, other_bps = history.link("repeated_segments"), history.link("other_bps")
     if not np.isfinite(repeated).any():
         return None
     return {
@@ -98,6 +99,7 @@ def kernel_figures(history: History) -> dict[str, Any] | None:
         "delivery_to_truth": _median_share(delivery_bps, true_bps(history, slowest(history))),
         "min_rtt_s": float(np.nanmin(rtt_s)) if np.isfinite(rtt_s).any() else None,
         "repeated_segments": int(np.nansum(repeated)),
+        "other_bps": float(np.nanmean(other_bps)) if np.isfinite(other_bps).any() else None,
     }
 
 

@@ -77,9 +77,12 @@ def _tcp(tcp: dict[str, Any]) -> str:
     ]
     rate = f"its delivery rate was {' and '.join(shares)} in the median" if shares else "none had a rate to compare"
     rtt = f"; smallest round trip {seconds(tcp['min_rtt_s'])}" if tcp["min_rtt_s"] is not None else ""
+    other = "" if tcp["other_bps"] is None else (
+        f" Other programs moved {tcp['other_bps'] / 1e6:.3g} Mbit/s over the same interface, in the mean."
+    )  # fmt: skip
     return (
         f"TCP's own count on rank 0, as a cross-check: in {tcp['steps']} steps that filled the link {rate}{rtt}; "
-        f"{tcp['repeated_segments']} segments were sent again."
+        f"{tcp['repeated_segments']} segments were sent again.{other}"
     )
 
 
