@@ -76,6 +76,12 @@ class LinkSamples:
         return [LinkSample(self.time_s, bps, int(size), busy) if size else None for bps, size, busy in columns]
 
 
+def enough(count: Floats, bps: Floats | float) -> NDArray[np.bool_]:
+    """Whether so many bytes at a rate in bit/s measure a link."""
+    valid: NDArray[np.bool_] = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (8 * count >= LONG_S * bps))
+    return valid
+
+
 def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSamples:
     """One sample a rank, from every rank's totals: (N, 2) bytes and busy seconds.
 
