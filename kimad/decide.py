@@ -26,6 +26,7 @@ from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
+from kimad.outage import Outages
 from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan, frame_copies
 from kimad.probe import Probing
 from kimad.solver import ALL_SOLVERS, Choice
@@ -117,14 +118,22 @@ class Planner:
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
         self._typical_ready_s = np.empty(0)
         self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
+        self._wire_bytes = 0.0  # that each rank sends in the step to come, as planned; 0 before it is
+        self._outages, self._in_outage = Outages(), False
         self._probing = Probing(config.objective, config.probe_after_s, frame_copies(world_size, exchange))
         self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
-        """Take in a finished step. Of a void one its link alone counts."""
-        if seen.samples is not None:
+        """Take in a finished step. Of a void one its link alone counts.
+
+        The time of an outage is no rate: the first step of one measures no link, the next, if it is one too, does.
+        """
+        wire_s = seen.everyone.wire_s
+        outage = self._outages.seconds(wire_s, self._wire_bytes) > 0
+        if seen.samples is not None and (self._in_outage or not outage):
             self.observe_links(seen.samples)
-        self._probing.observe(float(seen.everyone.wire_s.max()))
+        self._in_outage = outage
+        self._probing.observe(float(wire_s.max()), self._wire_bytes)
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
@@ -178,7 +187,7 @@ class Planner:
         coarse, fine, picked = self._pick(menu, bps)
         choice = self._complete(menu, coarse, fine, picked, forecast)
         taken = self._candidates(menu, [choice], bps)
-        self._probing.sends(float(taken.wire_bytes[0]))
+        self._wire_bytes = float(taken.wire_bytes[0])
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)

@@ -31,6 +31,7 @@ from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
 from kimad.monitor import LinkSamples
+from kimad.outage import Outages
 from kimad.plan import Plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.residual import Residual
@@ -69,6 +70,7 @@ class Loop:
         self._agreement.check_settings({name: value for name, value in vars(config).items() if name not in OWN})
         self._agreement.confirm(self.plan, self._layers)
         self._counters = Counters(before, self.world_size - 1)
+        self._outages = Outages()
         self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
         self._decision = Decision(self.plan, {}, None, 0.0)
         self._read_curves = curves_due(config, 0)
@@ -153,6 +155,7 @@ class Loop:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
         counted = self._counters.read()  # now: the small messages that follow would have rates of their own
         residual_square = self.residual.squared_norm()
+        began_s = time.monotonic()
         everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square))
         void = everyone.void
         nowhere = everyone.unused.all(axis=0)
@@ -165,8 +168,10 @@ class Loop:
         if done.step < FINAL_BUCKETS_STEP:
             self._exchange.forget_buffers()
             self._coder.forget_buffers()
+        agreement_s = time.monotonic() - began_s - self._decision.solve_s
+        outage_s = self._outages.seconds(everyone.wire_s, log.wire_bytes, agreement_s)
         self._read_curves = curves_due(self._config, self.plan.step, seen)
-        self._record(done, explained, seen.samples, counted, residual_square, void)
+        self._record(done, explained, seen.samples, counted, outage_s, residual_square, void)
         self._agreement.bytes = 0
 
     def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -188,8 +193,8 @@ class Loop:
         self._agreement.confirm(self.plan, self._layers)
 
     def _record(
-        self, plan: Plan, decision: Decision, samples: LinkSamples | None, counted: Counted, residual_square: float,
-        void: bool,
+        self, plan: Plan, decision: Decision, samples: LinkSamples | None, counted: Counted, outage_s: float,
+        residual_square: float, void: bool,
     ) -> None:  # fmt: skip
         log = self._log
         each = samples.each() if samples is not None else [None] * self.world_size
@@ -215,6 +220,7 @@ class Loop:
                 busy_s=least.busy_s if least else 0.0,
                 transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),
                 ignored=self._planner.ignored_samples if self._planner else 0,
+                outage_s=outage_s,
                 delivery_bps=counted.delivery_bps,
                 min_rtt_s=counted.min_rtt_s,
                 repeated_segments=counted.repeated_segments,

@@ -9,7 +9,7 @@ p = sqrt(1 - error) / t of a step of t seconds, and the forecast's low, mean and
     cost_s  = (1 - doubt) · loss_s(low rate) + doubt · loss_s(high rate)
 
 A probe is sent where worth_s > cost_s, or age > latest_s, but not before age > 150 · (t(probe) - t(picked)): probes
-take no more than 0.7 % of the time. After a glimpse worth_s > cost_s is enough.
+take no more than 0.7 % of the time. After a glimpse worth_s > cost_s is enough, with 10 s for a smaller age.
 
 age: s since the newest sample. What is found out now will be half as old as that, on average, until it is found out
 anew; so worth_s is what was lost on average by not knowing, and to probe where it reaches the cost is the best spacing
@@ -44,6 +44,7 @@ Floats = NDArray[np.float64]
 
 CHANGE_S = 600.0  # s in which a link that nothing is heard of has changed with a chance of a half
 FASTER = 1.5  # times the mean rate
+GLIMPSE_S = 10.0  # s for which what a glimpse lets find out is of use, at least
 PATIENCE = 150.0  # times the seconds that a probe takes, for which it waits
 CONFIRMED = 1.2  # times the mean rate, to which it rises by a sample that confirms a glimpse
 SLACK = 1.1  # bytes of a probe over those that it needs, as coding takes a share of its time
@@ -115,7 +116,8 @@ def probe_bytes(
     fast, kept_fast = frontier.points(high_bps), picked.points(high_bps)
     progress = Progress().scores
     gain = math.expm1(max(0.0, float(progress(fast)[objective.pick(fast)] - progress(kept_fast)[0])))
-    return needed if known.doubt * gain * age_s / 2 > cost_s else None
+    horizon_s = (max(age_s, GLIMPSE_S) if known.glimpsed else age_s) / 2
+    return needed if known.doubt * gain * horizon_s > cost_s else None
 
 
 @final
@@ -124,18 +126,13 @@ class Probing:
 
     def __init__(self, objective: Objective, latest_s: float, copies: float) -> None:
         self._objective, self._latest_s, self._copies = objective, latest_s, copies
-        self._wire_s = 0.0  # that the last step took of the slowest rank; 0 before there is one
-        self._wire_bytes = 0.0  # that each rank sent in it
+        self._glimpse_bps = 0.0  # that all links had at least in the last step; 0 before there is one
         self._mean_bps = math.inf  # the forecast when a glimpse was followed; inf: none is
         self._unconfirmed = 0
 
-    def observe(self, wire_s: float) -> None:
-        """A step is done."""
-        self._wire_s = wire_s
-
-    def sends(self, wire_bytes: float) -> None:
-        """What each rank sends in the step to come."""
-        self._wire_bytes = wire_bytes
+    def observe(self, wire_s: float, wire_bytes: float) -> None:
+        """A step is done, in which each rank sent so much and the slowest took so long for it."""
+        self._glimpse_bps = 8 * wire_bytes / wire_s if wire_s > 0 else 0.0
 
     def choose(
         self, menu: Menu, solver: Solver, frontier: Candidates, picked: Candidates, forecast: Forecast
@@ -145,8 +142,7 @@ class Probing:
             confirmed = forecast.mean_bps > CONFIRMED * self._mean_bps
             self._unconfirmed = 0 if confirmed else self._unconfirmed + 1
             self._mean_bps = math.inf
-        glimpse_bps = 8 * self._wire_bytes / self._wire_s if self._wire_s > 0 else 0.0
-        known = Known(forecast, glimpse_bps, self._unconfirmed, self._copies)
+        known = Known(forecast, self._glimpse_bps, self._unconfirmed, self._copies)
         needed = probe_bytes(frontier, picked, self._objective, known, self._latest_s)
         if needed is None:
             return picked.choices[0]

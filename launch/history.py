@@ -150,6 +150,7 @@ class StepParser:
                     samples_bps=tuple(map(_number, link.get("samples_bps", ()))),
                     bytes=int(link.get("bytes", 0)),
                     busy_s=float(link.get("busy_s", 0.0)),
+                    outage_s=float(link.get("outage_s", 0.0)),
                     delivery_bps=_number(link.get("delivery_bps")),
                     min_rtt_s=_number(link.get("min_rtt_s")),
                     repeated_segments=_count(link.get("repeated_segments")),

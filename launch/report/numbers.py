@@ -48,7 +48,7 @@ def figures(history: History) -> dict[str, Any]:
     """Everything that is one number: plain JSON, None where it is not known."""
     total = sum_up(history.steps)
     config, ending = history.config, history.summary
-    step_s = history.measured("step_s")
+    step_s, outage_s = history.measured("step_s"), history.link("outage_s")
     return {
         "name": history.name,
         "folder": str(history.folder),
@@ -73,6 +73,7 @@ def figures(history: History) -> dict[str, Any]:
         "parts": {name: _mean(history.measured(name)) for name in (*PARTS, "wait_s", "solve_s")},
         "prediction": prediction_errors(history),
         "forecast": forecast_errors(history),
+        "outages": {"steps": int((outage_s > 0).sum()), "seconds": float(outage_s.sum())},
         "tcp": kernel_figures(history),
         "final_loss": final_loss(history),
         "exit_code": ending.get("exit_code") if ending else None,

@@ -60,6 +60,11 @@ def _link(run: History, number: dict[str, Any], suffix: str) -> str:
         text += _soft("The true rate is known of emulated links only, so there is no line of it here.")
     if run.steps and not np.isfinite(run.link("mean_bps")).any():
         text += _soft(_OFF if _is_off(run) else "No forecast was made in this run.")
+    if number["outages"]["steps"]:
+        outages = number["outages"]
+        text += _soft(
+            f"The network stood still in {outages['steps']} of the steps, for {seconds(outages['seconds'])} in all."
+        )
     if number["tcp"] is not None:
         text += _soft(_tcp(number["tcp"]))
     return text + _soft(

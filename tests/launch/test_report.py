@@ -84,6 +84,7 @@ def test_a_page_of_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "&lt;b&gt;&amp;.bias" in text
     assert "train.py --lr 0.1" in text
     assert "95.0% of the sample and 28.5% of the true rate in the median; smallest round trip 20 ms; 10 seg" in text
+    assert "The network stood still in 1 of the steps, for 3.5 s in all" in text
     assert "Other programs moved 5 Mbit/s" in text
     assert not list(folder.glob("*.part"))
 
@@ -128,6 +129,7 @@ def test_figures(tmp_path: Path) -> None:
             "other_bps": 5e6,
         }
     )
+    assert found["outages"] == {"steps": 1, "seconds": 3.5}
     assert found["status"] == "ended well"
 
 

@@ -133,13 +133,11 @@ def test_glimpses_that_were_not_confirmed_are_followed_ever_later() -> None:
 
 
 def step(probing: Probing, mean: float, age_s: float, wire_s: float) -> Choice:
-    """The choice after a step that took `wire_s`; mean: of the forecast, times BPS."""
-    probing.observe(wire_s)
+    """The choice after a step of what was picked that took `wire_s`; mean: of the forecast, times BPS."""
+    probing.observe(wire_s, float(small().wire_bytes[0]))
     menu = MODEL.menu(BPS)
     forecast = Forecast(mean * BPS, BPS, 0.1, age_s, 2 * mean * BPS)
-    choice = probing.choose(menu, SOLVER, plans(), small(), forecast)
-    probing.sends(float(one(choice).wire_bytes[0]))
-    return choice
+    return probing.choose(menu, SOLVER, plans(), small(), forecast)
 
 
 def test_what_was_picked_is_what_is_sent_until_a_step_is_too_quick() -> None:
