@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import codecs, deciding, forecast, loop, networks, progress, staleness
+from benchmarks import codecs, deciding, forecast, loop, networks, probing, progress, staleness
 
-ALL = (codecs.main, forecast.main, loop.main, deciding.main, staleness.main, progress.main, networks.main)
+ALL = (codecs.main, forecast.main, loop.main, deciding.main, probing.main, staleness.main, progress.main, networks.main)
 
 
 @click.command()

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kimad.accumulation import Watch, smallest
 from kimad.coder import Bucket
 from kimad.config import Config
+from kimad.counters import known_endpoints
 from kimad.errors import AttachError, ConfigError
 from kimad.group import make_group
 from kimad.layout import Layer, Slot, pack
@@ -87,8 +88,9 @@ class State:
             self.alone = True
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
             return
+        before = known_endpoints()
         group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
-        self._loop = Loop(self.config, layers, group, store, self.sinks)
+        self._loop = Loop(self.config, layers, group, store, self.sinks, before)
         close_at_exit(self)
         watched = smallest(named)
         if self._loop.rank == 0 and watched is not None:

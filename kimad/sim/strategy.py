@@ -13,6 +13,7 @@ from kimad.config import SOLVERS, Config
 from kimad.cost import start_s
 from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
 from kimad.errors import ConfigError
+from kimad.forecast import Forecast
 from kimad.layout import Layer, Slot, pack
 from kimad.naming import parse_objective
 from kimad.objective import Off
@@ -148,6 +149,10 @@ class Adaptive(Strategy):
         self.plan = self.decision.plan
         self.predicted_s = self.decision.predicted.get("step_s")
         self.reads_curves = curves_due(self._config, self.plan.step, seen)
+
+    def forecast(self, now_s: float) -> Forecast | None:
+        """Of the slowest worker's link, as the planner has it."""
+        return self._planner.forecast(now_s)
 
     def dense_above_bps(self, near_bps: float) -> float | None:
         """Link rate in bit/s above which it would choose plain DDP, as the planner has it."""

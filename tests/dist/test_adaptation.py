@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import kimad
 from kimad.coder import Bucket
-from kimad.launch.tcp import Connection, read_own, socket_descriptors
+from kimad.tcp import Connection, read_own, socket_descriptors
 from kimad.monitor import LinkSample, LinkSamples
 from tests.dist.ranks import Ranks
 from tests.dist.training import same_on_all_ranks, swap

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 import kimad
 from kimad.compressors import Option
-from kimad.launch.tcp import read_own
+from kimad.tcp import read_own
 from kimad.plan import BFLOAT16, DROP, FLOAT32, Plan
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, swap, wrap
