@@ -30,6 +30,7 @@ from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_p
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
+from kimad.unequal import Unequal
 from kimad.verdict import Verdict, flip_bps, kind
 
 Floats = NDArray[np.float64]
@@ -49,16 +50,17 @@ class Observation:
     samples: LinkSamples | None  # None where the step measures nothing
     curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
     gradient: Floats | None = None  # (layers,) squared norms of the gradients, read with them and summed likewise
+    own_owed: Floats | None = None  # (layers,) mean squared norm of what ranks that send less owe, where there are any
 
     @classmethod
     def of(
         cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone,
-        curves: Floats | None, gradient: Floats | None = None,
+        curves: Floats | None, gradient: Floats | None = None, own_owed: Floats | None = None,
     ) -> Observation:  # fmt: skip
         """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
         measures = step > 0 and not everyone.void
         samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
-        return cls(end_s, buckets, everyone, samples, curves, gradient)
+        return cls(end_s, buckets, everyone, samples, curves, gradient, own_owed)
 
 
 @final
@@ -116,26 +118,32 @@ class Planner:
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
         self._typical_ready_s = np.empty(0)
         self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
+        self._unequal = Unequal(config, world_size, exchange)
         self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
         """Take in a finished step. Of a void one its link alone counts."""
         if seen.samples is not None:
-            self.observe_links(seen.samples)
+            self.observe_links(self._unequal.observe(seen.samples, seen.everyone))
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
-                self.observe_curves(seen.curves, seen.gradient)
+                self.observe_curves(seen.curves, seen.gradient, seen.own_owed)
 
     def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
         self._links.update(samples)
 
-    def observe_curves(self, energy: Floats, gradient: Floats | None = None) -> None:
-        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks."""
+    def observe_curves(self, energy: Floats, gradient: Floats | None = None, own_owed: Floats | None = None) -> None:
+        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks.
+
+        own_owed: what a rank that sends less owes. Staleness is bounded for these ranks by themselves.
+        """
         self._curves.update(energy)
         if gradient is not None:
-            self._staleness.read(energy[:, -1], gradient)
+            owed = energy[:, -1]
+            most = owed if own_owed is None else np.maximum(owed, self._world_size * own_owed)
+            self._staleness.read(most, gradient)
         self._in_bucket_order = None
 
     def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone) -> None:
@@ -173,14 +181,23 @@ class Planner:
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
         coarse, fine, picked = self._pick(menu, bps)
+        pair = None
+        if forecast.age_s > self._config.probe_after_s:
+            self._unequal.forget()
+        else:
+            pair = self._unequal.pick(step, coarse, partial(self._around, menu, coarse.choices, bps), now_s)
+        if pair is not None:
+            own = self._options(maker, pair.own)
+            plan = Plan(step, self._options(maker, pair.common), pair.ranks, own)
+            self._planned(menu, maker, plan, [pair.common, pair.own])
+            why = pair.why if self._verdict is not None else ""
+            return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
         choice = self._complete(menu, fine, picked, forecast)
         taken = self._candidates(menu, [choice], bps)
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
-        left = np.zeros(len(self._layers))
-        left[self._place] = maker.left(menu, choice.column, choice.whole)
-        self._staleness.planned(np.array([o.operator == "drop" for o in plan.options.values()]), left)
+        self._planned(menu, maker, plan, [choice])
         gap = None
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
@@ -193,6 +210,14 @@ class Planner:
             "error": float(taken.error[0]),
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
+
+    def _planned(self, menu: Menu, maker: MenuMaker, plan: Plan, choices: Sequence[Choice]) -> None:
+        """Tell how long layers wait; of two choices the one that leaves more counts, layer by layer."""
+        left = np.zeros(len(self._layers))
+        left[self._place] = np.max([maker.left(menu, c.column, c.whole) for c in choices], axis=0)
+        sent = [plan.options, *([plan.own] if plan.own_ranks else [])]
+        dropped = [[option.operator == "drop" for option in options.values()] for options in sent]
+        self._staleness.planned(np.any(dropped, axis=0), left)
 
     def dense_above_bps(self, near_bps: float) -> float | None:
         """Link rate in bit/s above which the next plan would leave nothing out; None if there is none, or none yet.
@@ -231,10 +256,13 @@ class Planner:
         objective, solver = self._config.objective, self._solver
         frontier = solver.frontier(menu)
         coarse = self._candidates(menu, frontier, bps)
-        i = objective.pick(coarse.points())
-        finer = solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
-        fine = self._candidates(menu, [frontier[i], *finer], bps)
+        fine = self._around(menu, frontier, bps, objective.pick(coarse.points()))
         return coarse, fine, objective.pick(fine.points())
+
+    def _around(self, menu: Menu, frontier: Sequence[Choice], bps: float, i: int) -> Candidates:
+        """One of these choices, and what there is between its neighbours."""
+        finer = self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
+        return self._candidates(menu, [frontier[i], *finer], bps)
 
     def _complete(self, menu: Menu, fine: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""

@@ -25,6 +25,7 @@ class Transfer:
     start_s: float
     end_s: float
     collective: bool = False  # True: the interval may contain waiting for a slower rank
+    peer: int = -1  # rank that sent it; -1 for a collective
 
 
 @final
@@ -86,6 +87,11 @@ def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSam
         raise ValueError(f"totals of {len(received)} ranks and of {len(collective)} do not go together")
     count = received[:, 0] + collective[:, 0]
     busy = received[:, 1] + (collective[:, 1].min() if len(collective) else 0.0)
+    return samples_of(time_s, count, busy)
+
+
+def samples_of(time_s: float, count: Floats, busy: Floats) -> LinkSamples:
+    """One sample a rank, from (N,) bytes and (N,) busy seconds; none where they are too few to say anything."""
     enough = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (busy >= LONG_S))
     enough &= busy > 0
     count, busy = np.where(enough, count, 0.0), np.where(enough, busy, 0.0)
