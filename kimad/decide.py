@@ -180,19 +180,21 @@ class Planner:
             self._place = np.array([number[layer.name] for layer in self._maker.layers])
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
-        coarse, fine, picked = self._pick(menu, bps)
-        pair = None
+        coarse = self._candidates(menu, self._solver.frontier(menu), bps)
+        closer, pair = partial(self._around, menu, coarse), None
         if forecast.age_s > self._config.probe_after_s:
             self._unequal.forget()
         else:
-            pair = self._unequal.pick(step, coarse, partial(self._around, menu, coarse.choices, bps), now_s)
+            pair = self._unequal.pick(step, coarse, closer, now_s)
         if pair is not None:
             own = self._options(maker, pair.own)
             plan = Plan(step, self._options(maker, pair.common), pair.ranks, own)
             self._planned(menu, maker, plan, [pair.common, pair.own])
             why = pair.why if self._verdict is not None else ""
             return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
-        choice = self._complete(menu, fine, picked, forecast)
+        objective = self._config.objective
+        fine = closer(objective.pick(coarse.points()))
+        choice = self._complete(menu, fine, objective.pick(fine.points()), forecast)
         taken = self._candidates(menu, [choice], bps)
         plan = Plan(step, self._options(maker, choice))
 
@@ -251,18 +253,11 @@ class Planner:
     def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
         return Candidates.of(menu, choices, self._typical_ready_s, bps)
 
-    def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, Candidates, int]:
-        """The frontier, what is around its best point, and the number of the best of that."""
-        objective, solver = self._config.objective, self._solver
-        frontier = solver.frontier(menu)
-        coarse = self._candidates(menu, frontier, bps)
-        fine = self._around(menu, frontier, bps, objective.pick(coarse.points()))
-        return coarse, fine, objective.pick(fine.points())
-
-    def _around(self, menu: Menu, frontier: Sequence[Choice], bps: float, i: int) -> Candidates:
+    def _around(self, menu: Menu, coarse: Candidates, i: int) -> Candidates:
         """One of these choices, and what there is between its neighbours."""
+        frontier = coarse.choices
         finer = self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
-        return self._candidates(menu, [frontier[i], *finer], bps)
+        return self._candidates(menu, [frontier[i], *finer], coarse.bps)
 
     def _complete(self, menu: Menu, fine: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""
