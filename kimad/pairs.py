@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.candidates import Candidates
+from kimad.monitor import FIRST_PIECE_BYTES, MIN_SAMPLE_BYTES
 from kimad.objective import Objective, Points
 from kimad.timeline import finish_s
 
@@ -28,6 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+LEAST_TIMED_BYTES = 2 * MIN_SAMPLE_BYTES  # that a rank sends of frames beyond their first pieces
 GAP = 1.5  # times by which uplinks must differ before anybody is slow
 
 
@@ -85,7 +87,10 @@ def pair_link_s(p_s: Floats, q_s: Floats, bps: float, rates: Rates) -> Floats:
 @final
 @dataclass(frozen=True)
 class Pairs:
-    """K pairs of the P choices of a frontier, of which the second sends less; whole buckets are the same in both."""
+    """K pairs of the P choices of a frontier, of which the second sends less; whole buckets are the same in both.
+
+    A rank that sends less must still send enough for its uplink to be measured.
+    """
 
     first: Ints  # (K,) number of the choice p
     second: Ints  # (K,) of q
@@ -98,13 +103,22 @@ class Pairs:
         whole = np.stack([choice.whole for choice in among.choices])
         total_s = among.link_s.sum(axis=1)
         alike = (whole[:, None] == whole[None]).all(axis=2)
-        first, second = np.nonzero(alike & (total_s[None] < total_s[:, None]))
+        allowed = alike & (total_s[None] < total_s[:, None]) & measured(among, whole, len(rates.slow))[None]
+        first, second = np.nonzero(allowed)
         p_s, q_s = among.link_s[first], among.link_s[second]
         in_whole_s = p_s * (among.bps / rates.slowest_bps)
         link_s = np.where(whole[first] >= 0, in_whole_s, pair_link_s(p_s, q_s, among.bps, rates))
         share = float(rates.slow.mean())
         error = (1 - share) * among.error[first] + share * among.error[second]
         return cls(first, second, _points(among, link_s, among.coding_s[first], error), link_s.sum(axis=1))
+
+
+def measured(among: Candidates, whole: Ints, ranks: int) -> Bools:
+    """(P,) whether the frames of a choice are large enough for their receivers to time them. whole: (P, B)."""
+    copy_bytes = among.link_s * (among.bps / 8 / (ranks - 1))
+    timed = np.where(whole < 0, np.maximum(copy_bytes - FIRST_PIECE_BYTES, 0.0), 0.0)
+    enough: Bools = (ranks - 1) * timed.sum(axis=1) >= LEAST_TIMED_BYTES
+    return enough
 
 
 def single(among: Candidates, rates: Rates) -> Points:
@@ -126,5 +140,7 @@ def beats_one_plan(objective: Objective, among: Candidates, rates: Rates, margin
         np.concatenate([one.error, pairs.points.error]),
         one.compute_s,
     )
+    if not len(pairs.first):
+        return None
     picked = objective.pick(both) - len(one.error)
     return None if picked < 0 else (int(pairs.first[picked]), int(pairs.second[picked]))

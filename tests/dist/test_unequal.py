@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import kimad
+from kimad.coder import Bucket
+from kimad.compressors import Option
 from kimad.decide import Observation
 from kimad.errors import AgreementError
 from kimad.launch.tcp import Connection, read_own, socket_descriptors
@@ -23,20 +25,22 @@ from kimad.statistics import Everyone
 from tests.dist.ranks import Ranks
 from tests.dist.training import same_on_all_ranks, swap
 
-SLOW_RANK, STEPS = 2, 24
-FAST_MBPS, SLOW_MBPS = 80.0, 4.0  # of each connection; a rank has two
+SLOW_RANK, STEPS, WIDTH = 2, 22, 1024
+FAST_MBPS, SLOW_MBPS = 160.0, 16.0  # of each connection; a rank has two
+CONFIG = kimad.Config(kimad.StepTime(0.5), outage_timeout_s=20)  # the slow rank's frames are then not a burst
+READY_S = 0.1  # s, told, from one bucket to the next: the machine's speed does not count
 
 
 def make() -> DistributedDataParallel:
     torch.manual_seed(0)
-    stack = [nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 64)]
-    return DistributedDataParallel(nn.Sequential(*stack), bucket_cap_mb=0.5)
+    stack = [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH)]
+    return DistributedDataParallel(nn.Sequential(*stack), bucket_cap_mb=5)
 
 
 def attach(model: DistributedDataParallel, mbps: float) -> kimad.State:
     """With all that this rank sends held to so many Mbit/s a connection."""
     before = set(read_own())
-    state = kimad.attach(model, kimad.Config(outage_timeout_s=20))
+    state = kimad.attach(model, CONFIG)
     paced = 0
     for descriptors in socket_descriptors().values():
         connection = Connection.duplicate(descriptors[0])
@@ -78,7 +82,7 @@ def replayed(state: kimad.State, seen: Sequence[Observation], plans: Sequence[by
     """The simulator decides the same on it, byte for byte."""
     loop = state.loop
     site = Site(seen[-1].buckets, loop.world_size, "all-gather", 0.0, {}, loop.world_size)
-    again = Adaptive(site, kimad.Config(outage_timeout_s=20), loop._layers)
+    again = Adaptive(site, CONFIG, loop._layers)
     for observation, after in zip(seen, plans[1:], strict=True):
         again.observe(observation)
         assert again.plan.to_message() == after
@@ -90,18 +94,23 @@ def trained(rank: int) -> tuple[list[tuple[int, ...]], list[int], list[float], l
     state = attach(model, SLOW_MBPS if rank == SLOW_RANK else FAST_MBPS)
     seen, plans = observed(state)
     loop, own = state.loop, list[tuple[int, ...]]()
-    teacher = torch.randn(256, 64, generator=torch.Generator().manual_seed(1)) / 16
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.5)
+    average = loop.average
+
+    def on_time(bucket: Bucket, _: float, done: Callable[[], None]) -> None:
+        average(bucket, READY_S * (bucket.index + 1), done)
+
+    swap(loop, "average", on_time)
+    optimizer = torch.optim.SGD(model.parameters(), lr=5.0)
     losses = []
     for step in range(STEPS):
-        x = torch.randn(64, 256, generator=torch.Generator().manual_seed(1000 * step + rank))
+        x = torch.randn(32, WIDTH, generator=torch.Generator().manual_seed(1000 * step + rank))
         optimizer.zero_grad()
-        loss = (model(x) - x @ teacher).pow(2).mean()
+        loss = (model(x) - x.mean(1, keepdim=True).sign()).pow(2).mean()
         loss.backward()
         loop.drain()
         optimizer.step()
         own.append(loop.plan.own_ranks)
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert same_on_all_ranks(model)
     assert len(state.records) == STEPS
     sent = [record.wire_bytes for record in state.records]
@@ -119,8 +128,9 @@ def test_a_rank_with_a_slow_uplink_sends_less(three_ranks: Ranks) -> None:
     answers = three_ranks.run(trained)
     own = [answer[0] for answer in answers]
     assert own[0] == own[1] == own[2]
-    late = own[0][12:-1]  # of the steps that follow them
-    assert late.count((SLOW_RANK,)) >= len(late) - 2, own[0]
+    late = own[0][8:-1]
+    assert late.count((SLOW_RANK,)) > len(late) / 2, own[0]
+    assert set(late) <= {(SLOW_RANK,), ()}
     for i, ranks in enumerate(own[0][:-1]):
         less = [answers[r][1][i + 1] for r in (0, 1, SLOW_RANK)]
         assert less[0] == less[1]
@@ -145,7 +155,7 @@ def damaged(rank: int, bits: int) -> str:
         swap(state.loop._agreement, "_broadcast", other)
     with pytest.raises(kimad.KimadError) as caught:
         for step in range(8):
-            x = torch.randn(4, 256, generator=torch.Generator().manual_seed(10 * step + rank))
+            x = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(10 * step + rank))
             model.zero_grad()
             model(x).pow(2).mean().backward()
     state.close()
@@ -164,12 +174,12 @@ def handed(rank: int) -> list[bool]:
     state = kimad.attach(model, kimad.Config(kimad.Fixed("int8"), outage_timeout_s=20))
     loop = state.loop
     layers: list[Layer] = loop._layers
-    small = {la.name: kimad.Option("topk", max(1, la.numel // 50), "log4") for la in layers}
+    small = {la.name: Option("topk", max(1, la.numel // 50), "log4") for la in layers}
     loop.plan = dataclasses.replace(loop.plan, own_ranks=(1,), own=small)
     came = {la.name: torch.zeros(la.numel) for la in layers}
     went = {la.name: torch.zeros(la.numel) for la in layers}
     for step in range(4):
-        x = torch.randn(8, 256, generator=torch.Generator().manual_seed(100 * step + rank))
+        x = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(100 * step + rank))
         model.module.zero_grad()
         with model.no_sync():
             model(x).pow(2).mean().backward()
