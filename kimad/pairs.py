@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 LEAST_TIMED_BYTES = 2 * MIN_SAMPLE_BYTES  # that a rank sends of frames beyond their first pieces
-GAP = 1.5  # times by which uplinks must differ before anybody is slow
+GAP, HELD_GAP = 1.5, 1.2  # times by which uplinks must differ before anybody is slow, and for as long as it is
 
 
 @final
@@ -63,6 +63,15 @@ class Rates:
     def with_slow(self, ranks: Sequence[int]) -> Rates:
         """The same, with these ranks as the slow ones."""
         return replace(self, slow=np.isin(np.arange(len(self.slow)), ranks))
+
+    @property
+    def still_slow(self) -> bool:
+        """Whether there are slow ranks, and all of them are slower than the others.
+
+        Downlinks that nobody fills seem slower than they are, so that sending less alone proves nothing.
+        """
+        slow = self.slow
+        return bool(slow.any()) and bool(self.up_bps[~slow].min() >= HELD_GAP * self.up_bps[slow].max())
 
     @property
     def slowest_bps(self) -> float:

@@ -15,8 +15,8 @@ from tests.unit.cases import heavy_model
 
 RANKS = 4
 MODEL = heavy_model(24, seed=5, world_size=RANKS)
-READY_S = 0.2 * np.arange(1, len(MODEL.buckets) + 1) / len(MODEL.buckets)
-FAST, SLOW = 20e6, 2e6
+READY_S = 2.0 * np.arange(1, len(MODEL.buckets) + 1) / len(MODEL.buckets)
+FAST, SLOW = 4e6, 4e5
 rates_bps = st.floats(1e5, 1e9)
 
 
@@ -54,7 +54,7 @@ def test_who_is_slow() -> None:
     assert slow_ranks(np.array([100.0, 80.0, 64.0, 51.0])) == (), "none of them is half as slow again as the next"
 
 
-@pytest.mark.parametrize("objective", [Progress(), StepTime(0.5), Overlap(0.5), ErrorBound(0.3)], ids=str)
+@pytest.mark.parametrize("objective", [Progress(), StepTime(4.0), Overlap(0.5), ErrorBound(0.1)], ids=str)
 def test_a_slow_uplink_is_worth_a_plan_of_its_own(objective: Objective) -> None:
     among, slow = candidates(), rates([FAST, FAST, FAST, SLOW], [FAST] * 4)
     found = beats_one_plan(objective, among, slow, 1.05)
@@ -65,16 +65,16 @@ def test_a_slow_uplink_is_worth_a_plan_of_its_own(objective: Objective) -> None:
     at = next(k for k in range(len(pairs.first)) if (pairs.first[k], pairs.second[k]) == found)
     i = objective.pick(one)
     if isinstance(objective, ErrorBound):
-        assert pairs.points.error[at] <= 0.3
+        assert pairs.points.error[at] <= 0.1
         assert pairs.points.cost_s[at] < one.cost_s[i] / 2
     elif isinstance(objective, Progress):
         ours, theirs = objective.scores(pairs.points)[at], objective.scores(one)[i]
-        assert ours > theirs + 0.15
+        assert ours > theirs + np.log(1.05)
     else:
         assert pairs.points.error[at] < 0.8 * one.error[i]
 
 
-@pytest.mark.parametrize("objective", [Progress(), StepTime(0.5), Overlap(0.5), ErrorBound(0.3)], ids=str)
+@pytest.mark.parametrize("objective", [Progress(), StepTime(4.0), Overlap(0.5), ErrorBound(0.1)], ids=str)
 @pytest.mark.parametrize("down", [[FAST, FAST, FAST, SLOW], [SLOW] * 4], ids=["its own", "all"])
 def test_a_slow_downlink_as_well_leaves_nothing_to_gain(objective: Objective, down: list[float]) -> None:
     found = rates([FAST, FAST, FAST, SLOW], down)

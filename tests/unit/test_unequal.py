@@ -22,7 +22,7 @@ from tests.unit.cases import heavy_model
 RANKS = 4
 MODEL = heavy_model(24, seed=5, world_size=RANKS)
 LAYERS = MODEL.layers
-READY_S = 0.2 * np.arange(1, len(MODEL.buckets) + 1) / len(MODEL.buckets)
+READY_S = 2.0 * np.arange(1, len(MODEL.buckets) + 1) / len(MODEL.buckets)
 ENERGY = np.stack([curve.energy for curve in MODEL.curves])
 SLOTS = [pack(bucket) for bucket in MODEL.buckets]
 EQUAL = [(20.0, 20.0)] * 4
@@ -65,7 +65,7 @@ class Run:
         return self.plan
 
 
-@pytest.mark.parametrize("objective", [Progress(), StepTime(0.5)], ids=str)
+@pytest.mark.parametrize("objective", [Progress(), StepTime(4.0)], ids=str)
 @pytest.mark.parametrize("mbps", [EQUAL, SLOW], ids=["equal links", "slow both ways"])
 def test_one_plan_and_the_same_as_ever(objective: Objective, mbps: list[tuple[float, float]]) -> None:
     """Bit for bit what a planner decides that is not told who received what from whom."""
@@ -76,7 +76,7 @@ def test_one_plan_and_the_same_as_ever(objective: Objective, mbps: list[tuple[fl
     assert ours.decision.predicted == blind.decision.predicted
 
 
-@pytest.mark.parametrize("objective", [Progress(), StepTime(0.5)], ids=str)
+@pytest.mark.parametrize("objective", [Progress(), StepTime(4.0)], ids=str)
 def test_a_rank_that_becomes_slow_and_fast_again(objective: Objective) -> None:
     run = Run(objective)
     slow_from, fast_from = 6, 20
@@ -127,7 +127,7 @@ def test_a_probe_is_sent_by_all() -> None:
 
 def test_layers_that_any_rank_drops_are_counted() -> None:
     limit = 4
-    run = Run(StepTime(0.25), max_drop_steps=limit)
+    run = Run(StepTime(2.2), max_drop_steps=limit)
     since = dict.fromkeys(run.plan.options, 0)
     longest = dropped = 0
     for _ in range(25):
@@ -145,7 +145,7 @@ def test_layers_that_any_rank_drops_are_counted() -> None:
 
 def test_what_they_owe_is_bounded_for_themselves() -> None:
     """A backlog of the ranks that send less alone makes layers starved, as one of all would."""
-    run = Run(StepTime(0.25), max_owed_factor=50.0)
+    run = Run(StepTime(2.2), max_owed_factor=50.0)
     for _ in range(8):
         run.step(SLOW_UP, own_owed=2.0)
     assert run.plan.own_ranks == (3,)
