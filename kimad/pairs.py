@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.candidates import Candidates
-from kimad.monitor import FIRST_PIECE_BYTES, MIN_SAMPLE_BYTES
+from kimad.monitor import FIRST_PIECE_BYTES, LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES
 from kimad.objective import Objective, Points
 from kimad.timeline import finish_s
 
@@ -29,7 +29,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-LEAST_TIMED_BYTES = 2 * MIN_SAMPLE_BYTES  # that a rank sends of frames beyond their first pieces
 GAP, HELD_GAP = 1.5, 1.2  # times by which uplinks must differ before anybody is slow, and for as long as it is
 
 
@@ -112,7 +111,7 @@ class Pairs:
         whole = np.stack([choice.whole for choice in among.choices])
         total_s = among.link_s.sum(axis=1)
         alike = (whole[:, None] == whole[None]).all(axis=2)
-        allowed = alike & (total_s[None] < total_s[:, None]) & measured(among, whole, len(rates.slow))[None]
+        allowed = alike & (total_s[None] < total_s[:, None]) & measured(among, whole, rates)[None]
         first, second = np.nonzero(allowed)
         p_s, q_s = among.link_s[first], among.link_s[second]
         in_whole_s = p_s * (among.bps / rates.slowest_bps)
@@ -122,11 +121,13 @@ class Pairs:
         return cls(first, second, _points(among, link_s, among.coding_s[first], error), link_s.sum(axis=1))
 
 
-def measured(among: Candidates, whole: Ints, ranks: int) -> Bools:
-    """(P,) whether the frames of a choice are large enough for their receivers to time them. whole: (P, B)."""
-    copy_bytes = among.link_s * (among.bps / 8 / (ranks - 1))
-    timed = np.where(whole < 0, np.maximum(copy_bytes - FIRST_PIECE_BYTES, 0.0), 0.0)
-    enough: Bools = (ranks - 1) * timed.sum(axis=1) >= LEAST_TIMED_BYTES
+def measured(among: Candidates, whole: Ints, rates: Rates) -> Bools:
+    """(P,) whether frames of slow ranks tell, twice over, what their uplinks carry (`samples_of`). whole: (P, B)."""
+    copies = len(rates.slow) - 1
+    copy_bytes = among.link_s * (among.bps / 8 / copies)
+    timed = copies * np.where(whole < 0, np.maximum(copy_bytes - FIRST_PIECE_BYTES, 0.0), 0.0).sum(axis=1) / 2
+    long = 8 * timed / rates.up_bps[rates.slow].min() >= LONG_S
+    enough: Bools = (timed >= MIN_SAMPLE_BYTES) | ((timed >= MIN_LONG_BYTES) & long)
     return enough
 
 

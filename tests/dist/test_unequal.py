@@ -25,16 +25,16 @@ from kimad.statistics import Everyone
 from tests.dist.ranks import Ranks
 from tests.dist.training import same_on_all_ranks, swap
 
-SLOW_RANK, STEPS, WIDTH = 2, 22, 1024
+SLOW_RANK, STEPS, WIDTH = 2, 14, 768
 FAST_MBPS, SLOW_MBPS = 160.0, 16.0  # of each connection; a rank has two
-CONFIG = kimad.Config(kimad.StepTime(0.5), outage_timeout_s=20)  # the slow rank's frames are then not a burst
+CONFIG = kimad.Config(kimad.StepTime(0.4), outage_timeout_s=20)  # the slow rank's frames are then not a burst
 READY_S = 0.1  # s, told, from one bucket to the next: the machine's speed does not count
 
 
 def make() -> DistributedDataParallel:
     torch.manual_seed(0)
     stack = [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH)]
-    return DistributedDataParallel(nn.Sequential(*stack), bucket_cap_mb=5)
+    return DistributedDataParallel(nn.Sequential(*stack), bucket_cap_mb=3)
 
 
 def attach(model: DistributedDataParallel, mbps: float) -> kimad.State:
@@ -100,12 +100,12 @@ def trained(rank: int) -> tuple[list[tuple[int, ...]], list[int], list[float], l
         average(bucket, READY_S * (bucket.index + 1), done)
 
     swap(loop, "average", on_time)
-    optimizer = torch.optim.SGD(model.parameters(), lr=5.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     losses = []
     for step in range(STEPS):
-        x = torch.randn(32, WIDTH, generator=torch.Generator().manual_seed(1000 * step + rank))
+        x = torch.rand(16, WIDTH, generator=torch.Generator().manual_seed(1000 * step + rank))
         optimizer.zero_grad()
-        loss = (model(x) - x.mean(1, keepdim=True).sign()).pow(2).mean()
+        loss = (model(x) - 1).pow(2).mean()
         loss.backward()
         loop.drain()
         optimizer.step()
@@ -128,7 +128,7 @@ def test_a_rank_with_a_slow_uplink_sends_less(three_ranks: Ranks) -> None:
     answers = three_ranks.run(trained)
     own = [answer[0] for answer in answers]
     assert own[0] == own[1] == own[2]
-    late = own[0][8:-1]
+    late = own[0][6:-1]
     assert late.count((SLOW_RANK,)) > len(late) / 2, own[0]
     assert set(late) <= {(SLOW_RANK,), ()}
     for i, ranks in enumerate(own[0][:-1]):
