@@ -228,9 +228,12 @@ def _sizes(task: str) -> Workers:
 
 def adaptive_seconds(
     task: str, seed: int, config: Config, targets: Sequence[float], network: Network,
-    watch: Callable[[Adaptive, float], None] | None = None,
+    watch: Callable[[Plan], None] | None = None,
 ) -> list[float]:  # fmt: skip
-    """The same for the runtime's planner, which sees of the network what it would see of a real one."""
+    """The same for the runtime's planner, which sees of the network what it would see of a real one.
+
+    watch: is shown the plan of each step.
+    """
     workers = Workers(TASKS[task], seed)
     clock = Clock(network, workers.slots)
     chosen = Adaptive(_site(workers), config, workers.layers)
@@ -240,7 +243,7 @@ def adaptive_seconds(
         times = clock.step(chosen.loads())
         reading = workers.train(chosen.plan, chosen.reads_curves)
         if watch is not None:
-            watch(chosen, clock.now_s)
+            watch(chosen.plan)
         chosen.observe(observation(step - 1, workers.buckets, times, chosen, reading, len(workers.layers)))
         if step % EVERY == 0:
             losses.append(workers.held_out_loss())
