@@ -83,17 +83,26 @@ class Agreement:
         return tensor.numpy().astype(np.float64)
 
     def share(self, plan: Plan | None, layers: Sequence[Layer]) -> Plan:
-        """Rank 0's plan, on every rank."""
+        """Rank 0's plan, on every rank: in one message, which tells whether there is one more of the same options."""
+        if self.rank == 0 and plan is None:
+            raise ValueError("rank 0 has no plan to share")
+        whole = plan.to_message() if self.rank == 0 and plan is not None else b""
         size = Plan.message_bytes(len(layers))
+        message = self._broadcast(whole[:size], size)
+        more = Plan.bytes_to_come(message, len(layers), self.world_size)
+        if more:
+            message += self._broadcast(whole[size:], more)
+        return Plan.from_message(message, layers, self.world_size)
+
+    def _broadcast(self, mine: bytes, size: int) -> bytes:
+        """Rank 0's `size` bytes, on every rank."""
         if self.rank == 0:
-            if plan is None:
-                raise ValueError("rank 0 has no plan to share")
-            message = torch.frombuffer(bytearray(plan.to_message()), dtype=torch.uint8)
+            message = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
             self.bytes += size * (self.world_size - 1)
         else:
             message = torch.empty(size, dtype=torch.uint8)
         self._group.broadcast([message]).wait()
-        return Plan.from_message(message.numpy().tobytes(), layers)
+        return message.numpy().tobytes()
 
     def confirm(self, plan: Plan, layers: Sequence[Layer]) -> None:
         """Raise AgreementError, with rank, layer and both digests, unless all ranks hold this plan."""
@@ -110,4 +119,5 @@ class Agreement:
                     f"has digest {int(other[layer]) & (2**64 - 1):016x} on rank {rank} and "
                     f"{int(by_layer[0][layer]) & (2**64 - 1):016x} on rank 0; nothing was sent under either plan"
                 )
-        raise AgreementError(f"ranks hold plans for different steps: digests {[f'{d:x}' for d in digests]}")
+        texts = [f"{d:x}" for d in digests]
+        raise AgreementError(f"ranks hold plans for different steps, or name other ranks that send less: {texts}")

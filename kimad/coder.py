@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -95,9 +95,14 @@ class Sending:
     """A bucket ready to travel."""
 
     bucket: Bucket
-    groups: tuple[Group, ...]  # its layers, where they travel as frames
+    groups: tuple[tuple[Group, ...], ...]  # by rank, what it sends of the layers; nothing for a plain one
     mode: str  # "frames": gather `payload` of all ranks; "bfloat16", "plain": all-reduce it
     payload: Tensor  # uint8 frames, the bfloat16 form of the bucket, or DDP's own buffer
+
+    @property
+    def frame_bytes(self) -> list[int]:
+        """Of each rank's frames, header included."""
+        return [BUCKET_HEADER_BYTES + sum(group.batch.wire_bytes for group in own) for own in self.groups]
 
 
 @final
@@ -109,7 +114,7 @@ class Coder:
         self._world_size = world_size
         self._rank = rank
         self._memory = Memory()
-        self._groups: dict[tuple[Slot, ...], tuple[Sequence[Option], tuple[Group, ...]]] = {}
+        self._groups: dict[tuple[tuple[Slot, ...], bool], tuple[Sequence[Option], tuple[Group, ...]]] = {}
         self.encoding = self.decoding = ""  # what is being worked on, for error messages
 
     def forget_buffers(self) -> None:
@@ -137,11 +142,13 @@ class Coder:
                     log.energy[slot.layer.name] = kept_energy(gradient, bucket.step)
             return self.plain(bucket)
         began_s = time.monotonic()
-        groups = self._grouped(slots, plan)
+        common = self._grouped(slots, plan.options, own=False)
+        own = self._grouped(slots, plan.own, own=True) if plan.own_ranks else common
+        groups = tuple(own if rank in plan.own_ranks else common for rank in range(self._world_size))
         if mode == "bfloat16":
-            payload = self._encode_bfloat16(bucket, groups, log, finite, read_curves)
+            payload = self._encode_bfloat16(bucket, groups[self._rank], log, finite, read_curves)
         else:
-            payload = self._encode_frames(bucket, groups, log, finite, read_curves)
+            payload = self._encode_frames(bucket, groups[self._rank], log, finite, read_curves)
         log.encode_s += time.monotonic() - began_s
         return Sending(bucket, groups, mode, payload)
 
@@ -160,18 +167,19 @@ class Coder:
                 bucket.buffer.fill_(float("nan"))  # as a plain all-reduce would, for GradScaler to see
             else:
                 bucket.buffer.zero_()
-                start = BUCKET_HEADER_BYTES
-                for group in sending.groups:
-                    end = start + group.batch.wire_bytes
-                    self._decode_group(group, bucket.buffer, [frame[start:end] for frame in frames], log)
-                    start = end
+                for rank, frame in enumerate(frames):  # in this order, so that all ranks round alike
+                    start = BUCKET_HEADER_BYTES
+                    for group in sending.groups[rank]:
+                        end = start + group.batch.wire_bytes
+                        self._decode_group(group, bucket.buffer, frame[start:end], rank, log)
+                        start = end
         log.decode_s += time.monotonic() - began_s
 
-    def _grouped(self, slots: tuple[Slot, ...], plan: Plan) -> tuple[Group, ...]:
-        options = [plan.options[slot.layer.name] for slot in slots]
-        before = self._groups.get(slots)
+    def _grouped(self, slots: tuple[Slot, ...], chosen: Mapping[str, Option], *, own: bool) -> tuple[Group, ...]:
+        options = [chosen[slot.layer.name] for slot in slots]
+        before = self._groups.get((slots, own))
         if before is None or before[0] != options:
-            before = self._groups[slots] = (options, grouped(slots, options, self._world_size))
+            before = self._groups[slots, own] = (options, grouped(slots, options, self._world_size))
         return before[1]
 
     def _encode_bfloat16(
@@ -231,20 +239,18 @@ class Coder:
             raise
         log.encoded(group.operator, group.expected_s, time.monotonic() - began_s - reading_s)
 
-    def _decode_group(self, group: Group, buffer: Tensor, frames: Sequence[Tensor], log: StepLog) -> None:
-        """Its layers of the result, each summed in rank order so that all ranks round alike."""
+    def _decode_group(self, group: Group, buffer: Tensor, frame: Tensor, rank: int, log: StepLog) -> None:
+        """Add its layers of one rank's frame to the result."""
         if not group.batch.wire_bytes:
             return
         began_s = time.monotonic()
-        targets = group.parts(buffer)
-        for rank, frame in enumerate(frames):
-            self.decoding = f"{group.operator} frames of rank {rank}"
-            try:
-                group.batch.decode(frame, targets, group.scales)
-            except CodecError as error:
-                if error.layer is not None:
-                    self.decoding = f"layer {group.names[error.layer]}, frame of rank {rank}"
-                raise
+        self.decoding = f"{group.operator} frames of rank {rank}"
+        try:
+            group.batch.decode(frame, group.parts(buffer), group.scales)
+        except CodecError as error:
+            if error.layer is not None:
+                self.decoding = f"layer {group.names[error.layer]}, frame of rank {rank}"
+            raise
         log.decoded(group.operator, time.monotonic() - began_s)
 
 

@@ -32,6 +32,7 @@ from kimad.probe import Probing
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
+from kimad.unequal import Unequal
 from kimad.verdict import Verdict, flip_bps, kind
 
 Floats = NDArray[np.float64]
@@ -51,16 +52,17 @@ class Observation:
     samples: LinkSamples | None  # None where the step measures nothing
     curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
     gradient: Floats | None = None  # (layers,) squared norms of the gradients, read with them and summed likewise
+    own_owed: Floats | None = None  # (layers,) mean squared norm of what ranks that send less owe, where there are any
 
     @classmethod
     def of(
         cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone,
-        curves: Floats | None, gradient: Floats | None = None,
+        curves: Floats | None, gradient: Floats | None = None, own_owed: Floats | None = None,
     ) -> Observation:  # fmt: skip
         """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
         measures = step > 0 and not everyone.void
         samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
-        return cls(end_s, buckets, everyone, samples, curves, gradient)
+        return cls(end_s, buckets, everyone, samples, curves, gradient, own_owed)
 
 
 @final
@@ -121,6 +123,7 @@ class Planner:
         self._wire_bytes = 0.0  # that each rank sends in the step to come, as planned; 0 before it is
         self._outages, self._in_outage = Outages(), False
         self._probing = Probing(config.objective, config.probe_after_s, frame_copies(world_size, exchange))
+        self._unequal = Unequal(config, world_size, exchange)
         self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
@@ -131,23 +134,28 @@ class Planner:
         wire_s = seen.everyone.wire_s
         outage = self._outages.seconds(wire_s, self._wire_bytes) > 0
         if seen.samples is not None and (self._in_outage or not outage):
-            self.observe_links(seen.samples)
+            self.observe_links(self._unequal.observe(seen.samples, seen.everyone))
         self._in_outage = outage
         self._probing.observe(float(wire_s.max()), self._wire_bytes)
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
-                self.observe_curves(seen.curves, seen.gradient)
+                self.observe_curves(seen.curves, seen.gradient, seen.own_owed)
 
     def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
         self._links.update(samples)
 
-    def observe_curves(self, energy: Floats, gradient: Floats | None = None) -> None:
-        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks."""
+    def observe_curves(self, energy: Floats, gradient: Floats | None = None, own_owed: Floats | None = None) -> None:
+        """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks.
+
+        own_owed: what a rank that sends less owes. Staleness is bounded for these ranks by themselves.
+        """
         self._curves.update(energy)
         if gradient is not None:
-            self._staleness.read(energy[:, -1], gradient)
+            owed = energy[:, -1]
+            most = owed if own_owed is None else np.maximum(owed, self._world_size * own_owed)
+            self._staleness.read(most, gradient)
         self._in_bucket_order = None
 
     def observe_step(self, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone) -> None:
@@ -184,16 +192,28 @@ class Planner:
             self._place = np.array([number[layer.name] for layer in self._maker.layers])
         maker, bps = self._maker, forecast.low_bps
         menu = self._menu(maker, bps)
-        coarse, fine, picked = self._pick(menu, bps)
-        choice = self._complete(menu, coarse, fine, picked, forecast)
+        coarse = self._candidates(menu, self._solver.frontier(menu), bps)
+        closer, pair = partial(self._around, menu, coarse), None
+        if forecast.age_s > self._config.probe_after_s:
+            self._unequal.forget()
+        else:
+            pair = self._unequal.pick(step, coarse, closer, now_s)
+        if pair is not None:
+            self._wire_bytes = float(self._candidates(menu, [pair.common], bps).wire_bytes[0])
+            own = self._options(maker, pair.own)
+            plan = Plan(step, self._options(maker, pair.common), pair.ranks, own)
+            self._planned(menu, maker, plan, [pair.common, pair.own])
+            why = pair.why if self._verdict is not None else ""
+            return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
+        objective = self._config.objective
+        fine = closer(objective.pick(coarse.points()))
+        choice = self._complete(menu, coarse, fine, objective.pick(fine.points()), forecast)
         taken = self._candidates(menu, [choice], bps)
         self._wire_bytes = float(taken.wire_bytes[0])
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
-        left = np.zeros(len(self._layers))
-        left[self._place] = maker.left(menu, choice.column, choice.whole)
-        self._staleness.planned(np.array([o.operator == "drop" for o in plan.options.values()]), left)
+        self._planned(menu, maker, plan, [choice])
         gap = None
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
@@ -206,6 +226,14 @@ class Planner:
             "error": float(taken.error[0]),
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
+
+    def _planned(self, menu: Menu, maker: MenuMaker, plan: Plan, choices: Sequence[Choice]) -> None:
+        """Tell how long layers wait; of two choices the one that leaves more counts, layer by layer."""
+        left = np.zeros(len(self._layers))
+        left[self._place] = np.max([maker.left(menu, c.column, c.whole) for c in choices], axis=0)
+        sent = [plan.options, *([plan.own] if plan.own_ranks else [])]
+        dropped = [[option.operator == "drop" for option in options.values()] for options in sent]
+        self._staleness.planned(np.any(dropped, axis=0), left)
 
     def dense_above_bps(self, near_bps: float) -> float | None:
         """Link rate in bit/s above which the next plan would leave nothing out; None if there is none, or none yet.
@@ -239,15 +267,11 @@ class Planner:
     def _candidates(self, menu: Menu, choices: Sequence[Choice], bps: float) -> Candidates:
         return Candidates.of(menu, choices, self._typical_ready_s, bps)
 
-    def _pick(self, menu: Menu, bps: float) -> tuple[Candidates, Candidates, int]:
-        """The frontier, what is around its best point, and the number of the best of that."""
-        objective, solver = self._config.objective, self._solver
-        frontier = solver.frontier(menu)
-        coarse = self._candidates(menu, frontier, bps)
-        i = objective.pick(coarse.points())
-        finer = solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
-        fine = self._candidates(menu, [frontier[i], *finer], bps)
-        return coarse, fine, objective.pick(fine.points())
+    def _around(self, menu: Menu, coarse: Candidates, i: int) -> Candidates:
+        """One of these choices, and what there is between its neighbours."""
+        frontier = coarse.choices
+        finer = self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
+        return self._candidates(menu, [frontier[i], *finer], coarse.bps)
 
     def _complete(self, menu: Menu, coarse: Candidates, fine: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""

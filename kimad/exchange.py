@@ -6,6 +6,7 @@ Frames are gathered by all ranks, which costs (N-1) frames a rank; the rest is a
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import final
 
@@ -17,8 +18,33 @@ from kimad.errors import ExchangeError
 from kimad.group import Group, Work
 from kimad.memory import Memory
 from kimad.monitor import FIRST_PIECE_BYTES, Transfer
-from kimad.plan import all_reduce_bytes
+from kimad.plan import MANY, all_reduce_bytes
 from kimad.statistics import StepLog
+from kimad.waiters import Waiters
+
+
+@final
+class Incoming:
+    """The pieces that one peer sends of a bucket."""
+
+    def __init__(self, peer: int) -> None:
+        self.peer = peer
+        self.works: deque[tuple[int, Work]] = deque()  # bytes, and what to wait for
+        self.transfer: Transfer | None = None  # when all are there
+
+    def wait(self) -> None:
+        """Until the last piece is there. Keeps no piece, and so no connection, alive afterwards."""
+        first_s, counted = 0.0, 0
+        try:
+            self.works.popleft()[1].wait()
+            first_s = time.monotonic()
+            while self.works:
+                size, work = self.works.popleft()
+                work.wait()
+                counted += size
+        finally:
+            self.works.clear()
+        self.transfer = Transfer(counted, first_s, time.monotonic(), peer=self.peer)
 
 
 @final
@@ -30,6 +56,7 @@ class Exchange:
         self._piece_bytes = piece_bytes
         self.rank, self.world_size = group.rank(), group.size()
         self._memory = Memory()
+        self._waiters = Waiters(MANY)
         self._bucket = self.place = ""  # what is being worked on, for error messages
 
     def forget_buffers(self) -> None:
@@ -40,50 +67,52 @@ class Exchange:
         """Let go of the group; its connections close when nobody holds it."""
         self._group = None
 
+    def end(self) -> None:
+        """Let go of the group, and end the threads. Nothing is on its way any more."""
+        self.close()
+        self._waiters.close()
+
     def send(self, sending: Sending, log: StepLog) -> list[Tensor]:
         """Everybody's frames by rank, or nothing where the payload was all-reduced in place."""
         self._bucket = self.place = f"bucket {sending.bucket.index}"
         log.dense_bytes += plain_bytes(sending.bucket.buffer, self.world_size)
         if sending.mode == "frames":
-            return self._all_gather(sending.payload, [sending.payload.numel()] * self.world_size, log)
+            return self._all_gather(sending.payload, sending.frame_bytes, log)
         self._all_reduce(sending.payload, log)
         return []
 
     def _all_gather(self, own: Tensor, sizes: Sequence[int], log: StepLog) -> list[Tensor]:
         """Every rank's bytes, by rank; `sizes` has one length a rank.
 
-        Pieces go all at once and are awaited in order. gloo sends a piece only when its receiver is ready for it, so
-        the time from the first piece's arrival to the last one's is the wire's alone, however late the peer was.
+        Pieces go all at once, and those of each peer are awaited in order. gloo sends a piece only when its receiver is
+        ready for it, so the time from a peer's first piece to its last one is the wire's alone, however late it was.
         """
         group = self._open_group()
         began_s = time.monotonic()
         frames = [own if r == self.rank else self._memory.bytes(("peer", r), sizes[r]) for r in range(self.world_size)]
         peers = [r for r in range(self.world_size) if r != self.rank]
         # Loops, because the closure of a comprehension would keep the group alive in the traceback of an error.
-        incoming: list[tuple[int, int, int, Work]] = []
+        incoming: list[Incoming] = []
         for r in peers:
             self.place = f"{self._bucket}, receiving from rank {r}"
+            mine = Incoming(r)
             for start, stop in pieces(sizes[r], self._piece_bytes):
-                incoming.append((start, stop, r, group.recv([frames[r][start:stop]], r, 0)))
+                mine.works.append((stop - start, group.recv([frames[r][start:stop]], r, 0)))
+            incoming.append(mine)
         outgoing: list[Work] = []
         for r in peers:
             self.place = f"{self._bucket}, sending to rank {r}"
             for start, stop in pieces(own.numel(), self._piece_bytes):
                 outgoing.append(group.send([own[start:stop]], r, 0))
-        first_s, counted = 0.0, 0
-        for start, stop, r, work in sorted(incoming, key=lambda piece: piece[0]):
-            self.place = f"{self._bucket}, receiving from rank {r}"
-            work.wait()
-            if start == 0:
-                first_s = time.monotonic()
-            else:
-                counted += stop - start
-        end_s = time.monotonic()
+        failed = self._waiters.run([one.wait for one in incoming])
+        if failed is not None:
+            self.place = f"{self._bucket}, receiving from rank {incoming[failed[0]].peer}"
+            raise failed[1]
         self.place = f"{self._bucket}, sending"
         for work in outgoing:
             work.wait()
-        if counted:
-            log.transfers.append(Transfer(counted, first_s, end_s))
+        log.transfers += [one.transfer for one in incoming if one.transfer is not None and one.transfer.bytes]
+        log.timed_bytes += own.numel() - min(own.numel(), FIRST_PIECE_BYTES, self._piece_bytes)
         log.wire_bytes += own.numel() * len(peers)
         log.wire_s += time.monotonic() - began_s
         return frames

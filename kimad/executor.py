@@ -49,3 +49,4 @@ class Executor:
 def _run(tasks: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (task := tasks.get()) is not None:
         task()
+        del task  # what it holds must not live until the next one comes

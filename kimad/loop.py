@@ -17,6 +17,7 @@ from functools import partial
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kimad.agreement import Agreement
 from kimad.coder import Bucket, Coder, Sending
@@ -37,6 +38,8 @@ from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.residual import Residual
 from kimad.statistics import Statistics, StepLog
 from kimad.tcp import Endpoint
+
+Floats = NDArray[np.float64]
 
 OWN = ("outage_timeout_s", "records")  # settings in which ranks may differ
 FINAL_BUCKETS_STEP = 2  # DDP builds its buckets anew after the first step, with static_graph after the second
@@ -156,13 +159,15 @@ class Loop:
         counted = self._counters.read()  # now: the small messages that follow would have rates of their own
         residual_square = self.residual.squared_norm()
         began_s = time.monotonic()
-        everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square))
+        everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square, self.world_size))
         void = everyone.void
         nowhere = everyone.unused.all(axis=0)
         self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
         table = self._gather_curves(log) if self._read_curves else None
-        curves, gradient = (table[:, :-1], table[:, -1]) if table is not None else (None, None)
-        seen = Observation.of(self.plan.step, log.end_s, buckets, everyone, curves, gradient)
+        read = np.split(table, [len(DENSITIES)], axis=1) if table is not None else None
+        curves, others = read if read is not None else (None, None)
+        gradient, own_owed = (*others.T, None)[:2] if others is not None else (None, None)
+        seen = Observation.of(self.plan.step, log.end_s, buckets, everyone, curves, gradient, own_owed)
         done, explained = self.plan, self._decision
         self._next_plan(seen)
         if done.step < FINAL_BUCKETS_STEP:
@@ -174,12 +179,18 @@ class Loop:
         self._record(done, explained, seen.samples, counted, outage_s, residual_square, void)
         self._agreement.bytes = 0
 
-    def _gather_curves(self, log: StepLog) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """(layers, densities + 1) kept energies, and in the last column the gradients' own; summed over ranks."""
+    def _gather_curves(self, log: StepLog) -> Floats:
+        """(layers, densities + 1 or 2) kept energies, and the gradients' own, summed over ranks.
+
+        Where some ranks send less, the last column is the mean of what each of them owes.
+        """
         nothing = np.zeros(len(DENSITIES))
         curves = np.stack([log.energy.get(name, nothing) for name in self._names])
-        own = [log.gradient_square.get(name, 0.0) for name in self._names]
-        return self._agreement.sum(np.column_stack([curves, own]))
+        columns = [curves, np.array([log.gradient_square.get(name, 0.0) for name in self._names])]
+        ranks = self.plan.own_ranks
+        if ranks:
+            columns.append(curves[:, -1] * (self.rank in ranks) / len(ranks))
+        return self._agreement.sum(np.column_stack(columns))
 
     def _next_plan(self, seen: Observation) -> None:
         if self._planner is not None:
@@ -210,7 +221,7 @@ class Loop:
             control_bytes=self._agreement.bytes,
             dense_bytes=log.dense_bytes,
             void=void,
-            layers=layer_records(self._layers, plan),
+            layers=layer_records(self._layers, plan, self.rank),
             link=LinkRecord(
                 mean_bps=forecast.mean_bps if forecast else None,
                 low_bps=forecast.low_bps if forecast else None,
@@ -278,3 +289,4 @@ class Loop:
         self._wire.close()
         self._coding.close()
         self.close_group()
+        self._exchange.end()

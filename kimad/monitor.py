@@ -25,6 +25,7 @@ class Transfer:
     start_s: float
     end_s: float
     collective: bool = False  # True: the interval may contain waiting for a slower rank
+    peer: int = -1  # rank that sent it; -1 for a collective
 
 
 @final
@@ -97,6 +98,15 @@ def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSam
     busy = received[:, 1] + (shortest_s.min() if len(shortest_s) else 0.0)
     told = np.concatenate([received, collective], axis=1)
     wrong = ~(np.isfinite(told) & (told >= 0)).all(axis=1) | ((count >= MIN_SAMPLE_BYTES) & (busy == 0))
+    return samples_of(time_s, count, busy, wrong)
+
+
+def samples_of(time_s: float, count: Floats, busy: Floats, wrong: NDArray[np.bool_] | None = None) -> LinkSamples:
+    """One sample a rank, from (N,) bytes and (N,) busy seconds; none where they are too few to say anything.
+
+    wrong: (N,) those that cannot be true; their samples have no number for a rate, and will be counted as ignored.
+    """
+    wrong = np.zeros(len(count), bool) if wrong is None else wrong
     enough = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (busy >= LONG_S))
     enough &= busy > 0
     enough &= ~wrong

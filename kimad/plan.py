@@ -1,10 +1,13 @@
-"""A plan: one option a layer, with its fixed-size message and its digest."""
+"""A plan: one option a layer, with its fixed-size message and its digest.
+
+Ranks with a slow uplink may have a second, smaller option for each layer.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from kimad.compressors import FrameError, Option, OptionError, compressor, compressor_by_code, wire_bytes
@@ -17,9 +20,10 @@ BFLOAT16 = Option("bfloat16")
 DROP = Option("drop")
 WHOLE_OPERATORS = ("float32", "bfloat16")  # of `Config.dense`: every entry travels, at most rounded to bfloat16
 
-HEAD = struct.Struct("<qI")  # step, number of layers
+HEAD = struct.Struct("<qII")  # step, number of layers, bits of the ranks that send less
 ENTRY = struct.Struct("<BBIf")  # operator, value code, k, threshold
 EXCHANGES = ("all-gather", "ring", "sharded")  # ways to give everybody the frames of all; the runtime has the first
+MANY = 32  # ranks; with more, gathering everybody's frames is out of the question. As many have a bit in a plan
 BUCKET_HEADER_BYTES = 16  # what the frames of one bucket have in front of them
 
 
@@ -30,64 +34,105 @@ class Plan:
 
     step: int
     options: Mapping[str, Option]  # by layer name
+    own_ranks: tuple[int, ...] = ()  # ranks that send less than the others, rising
+    own: Mapping[str, Option] = field(default_factory=dict)  # what they send, by layer name
+
+    def of(self, rank: int) -> Mapping[str, Option]:
+        """What one rank sends."""
+        return self.own if rank in self.own_ranks else self.options
 
     def mode(self, slots: Sequence[Slot]) -> str:
-        """How a bucket travels: "float32" and "bfloat16" by all-reduce, anything else as "frames"."""
-        operators = {self.options[slot.layer.name].operator for slot in slots}
+        """How a bucket travels: "float32" and "bfloat16" by all-reduce, anything else as "frames".
+
+        By all-reduce only if it does so for all ranks.
+        """
+        every = (self.options, self.own) if self.own_ranks else (self.options,)
+        operators = {options[slot.layer.name].operator for options in every for slot in slots}
         return operators.pop() if operators in ({"float32"}, {"bfloat16"}) else "frames"
 
-    def frame_bytes(self, slots: Sequence[Slot]) -> int:
-        """Bytes of one rank's frames for a bucket, header included (mode "frames")."""
-        return BUCKET_HEADER_BYTES + sum(wire_bytes(s.layer.shape, self.options[s.layer.name]) for s in slots)
+    def frame_bytes(self, slots: Sequence[Slot], rank: int = -1) -> int:
+        """Bytes of a rank's frames for a bucket, header included (mode "frames"); -1: of one that sends no less."""
+        options = self.of(rank)
+        return BUCKET_HEADER_BYTES + sum(wire_bytes(s.layer.shape, options[s.layer.name]) for s in slots)
 
-    def wire_bytes(self, slots: Sequence[Slot], world_size: int) -> int:
-        """Bytes that one rank sends for a bucket: (N-1) frames, or 2(N-1)/N buffers by all-reduce."""
+    def wire_bytes(self, slots: Sequence[Slot], world_size: int, rank: int = -1) -> int:
+        """Bytes that a rank sends for a bucket: (N-1) frames, or 2(N-1)/N buffers by all-reduce."""
         mode = self.mode(slots)
         if mode == "frames":
-            return (world_size - 1) * self.frame_bytes(slots)
+            return (world_size - 1) * self.frame_bytes(slots, rank)
         share = 1 if mode == "float32" else 2
         return all_reduce_bytes(sum(s.layer.nbytes for s in slots) // share, world_size)
 
     def digest(self) -> int:
-        """64-bit digest of step and options."""
-        return digest([self.step, *(f"{name} {option}" for name, option in self.options.items())])
+        """64-bit digest of step, options, and who sends less."""
+        own = (
+            [str(self.own_ranks), *(f"{name} {option}" for name, option in self.own.items())] if self.own_ranks else []
+        )
+        return digest([self.step, *(f"{name} {option}" for name, option in self.options.items()), *own])
 
     def layer_digests(self) -> list[int]:
         """One digest a layer, in order: tells which layer ranks disagree about."""
-        return [digest([name, option]) for name, option in self.options.items()]
+        return [
+            digest([name, option, *([self.own[name]] if self.own_ranks else [])])
+            for name, option in self.options.items()
+        ]
 
     def to_message(self) -> bytes:
-        """Fixed-size form: 12 bytes, and 10 a layer."""
-        parts = [HEAD.pack(self.step, len(self.options))]
-        for option in self.options.values():
+        """Fixed-size form: 16 bytes, and 10 a layer; where some ranks send less, 10 more a layer."""
+        both = [*self.options.values(), *(self.own.values() if self.own_ranks else ())]
+        parts = [HEAD.pack(self.step, len(self.options), sum(1 << rank for rank in self.own_ranks))]
+        for option in both:
             op = compressor(option.operator)
             parts.append(ENTRY.pack(op.code, op.value_codes.index(option.values), option.k, option.threshold))
         return b"".join(parts)
 
     @staticmethod
     def message_bytes(layers: int) -> int:
-        """Size of `to_message` for a number of layers."""
+        """Size of the first part of `to_message` for a number of layers; it tells whether there is a second one."""
         return HEAD.size + layers * ENTRY.size
 
     @staticmethod
-    def from_message(message: bytes, layers: Sequence[Layer]) -> Plan:
-        """Inverse of `to_message`. Raises AgreementError for a message that is not a plan of these layers."""
-        step, count = HEAD.unpack_from(message.ljust(HEAD.size, b"\0"))
-        if count != len(layers) or len(message) != Plan.message_bytes(count):
+    def bytes_to_come(message: bytes, layers: int, world_size: int) -> int:
+        """Size of the second part of a message, 0 if there is none. Raises AgreementError for ranks there are not."""
+        _, _, bits = HEAD.unpack(message[: HEAD.size])
+        ranks = _ranks(bits)
+        if ranks and (ranks[-1] >= world_size or len(ranks) == world_size):
+            raise AgreementError(
+                f"the plan received lets ranks {', '.join(map(str, ranks))} send less; "
+                f"it must be some, and not all, of ranks 0 to {world_size - 1}"
+            )
+        return layers * ENTRY.size if ranks else 0
+
+    @staticmethod
+    def from_message(message: bytes, layers: Sequence[Layer], world_size: int = MANY) -> Plan:
+        """Inverse of `to_message`. Raises AgreementError for a message that is not a plan of these layers and ranks."""
+        step, count, bits = HEAD.unpack_from(message.ljust(HEAD.size, b"\0"))
+        first = Plan.message_bytes(len(layers))
+        wanted = first + (Plan.bytes_to_come(message, len(layers), world_size) if len(message) >= HEAD.size else 0)
+        if count != len(layers) or len(message) != wanted:
             raise AgreementError(
                 f"the plan received has {count} layers in {len(message)} bytes; this rank's model has {len(layers)}"
             )
-        options = {}
-        for layer, (code, values, k, threshold) in zip(layers, ENTRY.iter_unpack(message[HEAD.size :]), strict=True):
-            try:
-                op = compressor_by_code(code)
-                names = dict(enumerate(op.value_codes))
-                option = Option(op.name, k, names.get(values, f"number {values}"), threshold)
-                op.wire_bytes(layer.shape, option)
-            except (FrameError, OptionError) as error:
-                raise AgreementError(f"the plan received for layer {layer.name} is not possible: {error}") from None
-            options[layer.name] = option
-        return Plan(step, options)
+        options = _options(message[HEAD.size : first], layers)
+        return Plan(step, options, _ranks(bits), _options(message[first:], layers) if bits else {})
+
+
+def _ranks(bits: int) -> tuple[int, ...]:
+    return tuple(rank for rank in range(MANY) if bits >> rank & 1)
+
+
+def _options(entries: bytes, layers: Sequence[Layer]) -> dict[str, Option]:
+    options = {}
+    for layer, (code, values, k, threshold) in zip(layers, ENTRY.iter_unpack(entries), strict=True):
+        try:
+            op = compressor_by_code(code)
+            names = dict(enumerate(op.value_codes))
+            option = Option(op.name, k, names.get(values, f"number {values}"), threshold)
+            op.wire_bytes(layer.shape, option)
+        except (FrameError, OptionError) as error:
+            raise AgreementError(f"the plan received for layer {layer.name} is not possible: {error}") from None
+        options[layer.name] = option
+    return options
 
 
 def all_reduce_bytes(buffer_bytes: int, world_size: int) -> int:

@@ -54,7 +54,7 @@ class StepRecord:
     control_bytes: int  # sent by this rank to agree on the plan
     dense_bytes: int  # what plain DDP would have sent
     void: bool  # some rank's gradient was not finite
-    layers: tuple[LayerRecord, ...]
+    layers: tuple[LayerRecord, ...]  # of this rank's own plan
     link: LinkRecord
     measured: dict[str, float]  # seconds: step_s, compute_s, wait_s, encode_s, wire_s, decode_s, solve_s
     predicted: dict[str, float] = field(default_factory=dict)  # seconds; empty where this rank does not decide
@@ -77,11 +77,11 @@ class Sink(Protocol):
         """No more records follow."""
 
 
-def layer_records(layers: list[Layer], plan: Plan) -> tuple[LayerRecord, ...]:
-    """What a plan does with each layer."""
-    out = []
+def layer_records(layers: list[Layer], plan: Plan, rank: int = -1) -> tuple[LayerRecord, ...]:
+    """What a rank does with each layer by a plan; -1: one that sends no less than others."""
+    out, options = [], plan.of(rank)
     for layer in layers:
-        option = plan.options[layer.name]
+        option = options[layer.name]
         operator = compressor(option.operator)
         codec, density = option.operator, 0.0 if option.operator == "drop" else 1.0
         if layer.plain:

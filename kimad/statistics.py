@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.compressors import ALL_COMPRESSORS
-from kimad.monitor import Transfer, totals
+from kimad.monitor import Transfer, busy_s, totals
+from kimad.plan import MANY
 
 Floats = NDArray[np.float64]
 OPERATORS = tuple(c.name for c in ALL_COMPRESSORS)
@@ -27,6 +28,7 @@ class StepLog:
     ready_s: list[float] = field(default_factory=list)  # of each bucket, from start_s
     transfers: list[Transfer] = field(default_factory=list)
     wire_bytes: int = 0  # sent by this rank in frames and all-reduces
+    timed_bytes: int = 0  # of this rank's own frames, one copy: what each receiver times
     dense_bytes: int = 0  # what plain DDP would have sent
     encode_s: float = 0.0  # residual, selection and encoding
     wire_s: float = 0.0  # from the first piece handed over to the last one received
@@ -65,18 +67,23 @@ class Statistics:
     expected_s: Floats  # (operators,)
     measured_s: Floats  # (operators,)
     unused: NDArray[np.bool_]  # (L,)
+    peers: Floats = field(default_factory=lambda: np.empty(0))  # (1 + N,) bytes of its own frames that receivers timed,
+    # and busy seconds in which each peer's frames arrived; empty where they are not told
 
     SCALARS = 10
 
     @staticmethod
-    def numbers(buckets: int, layers: int) -> int:
-        """Length of the message, in float64 numbers."""
-        return Statistics.SCALARS + buckets + 2 * len(OPERATORS) + layers
+    def numbers(buckets: int, layers: int, ranks: int = 0) -> int:
+        """Length of the message, in float64 numbers; ranks: of which seconds are told, all or none."""
+        return Statistics.SCALARS + buckets + 2 * len(OPERATORS) + layers + (1 + ranks if ranks else 0)
 
     @staticmethod
-    def of(log: StepLog, names: list[str], residual_square: float) -> Statistics:
-        """The statistics of a finished step."""
+    def of(log: StepLog, names: list[str], residual_square: float, world_size: int = 0) -> Statistics:
+        """The statistics of a finished step. Peers are told apart in worlds of up to MANY ranks."""
+        told = range(world_size) if world_size <= MANY else ()
+        seconds = [busy_s((t.start_s, t.end_s) for t in log.transfers if t.peer == rank) for rank in told]
         return Statistics(
+            peers=np.array([log.timed_bytes, *seconds], np.float64) if seconds else np.empty(0),
             nonfinite=log.nonfinite,
             residual_square=residual_square,
             received=totals(log.transfers, collective=False),
@@ -98,7 +105,7 @@ class Statistics:
             self.encode_s, self.wire_s, self.decode_s, self.step_s,
         ]  # fmt: skip
         parts = [np.array(scalars), self.ready_s, self.expected_s, self.measured_s, self.unused.astype(np.float64)]
-        return np.concatenate(parts)
+        return np.concatenate([*parts, self.peers])
 
 
 @final
@@ -112,10 +119,11 @@ class Everyone:
 
     def __post_init__(self) -> None:
         wanted = Statistics.numbers(self.buckets, self.layers)
-        if self.table.ndim != 2 or self.table.shape[1] != wanted:
+        with_peers = Statistics.numbers(self.buckets, self.layers, len(self.table))
+        if self.table.ndim != 2 or self.table.shape[1] not in (wanted, with_peers):
             raise ValueError(
                 f"a table of statistics has shape {self.table.shape}; {self.buckets} buckets and {self.layers} layers "
-                f"need {wanted} numbers a rank"
+                f"need {wanted} numbers a rank, or {with_peers} with those of each peer"
             )
 
     @classmethod
@@ -162,6 +170,13 @@ class Everyone:
     def unused(self) -> NDArray[np.bool_]:
         """(N, L): layers that had no part in a rank's loss."""
         return self._part(self.buckets + 2 * len(OPERATORS), self.layers) > 0
+
+    @property
+    def peers(self) -> Floats | None:
+        """(N, 1 + N): bytes that each rank's receivers timed, and the seconds in which it received from each other."""
+        start = self.buckets + 2 * len(OPERATORS) + self.layers
+        part = self._part(start, 1 + len(self.table))
+        return part if part.shape[1] else None
 
     def _part(self, start: int, count: int) -> Floats:
         at = Statistics.SCALARS + start

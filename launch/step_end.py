@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kimad.coder import Bucket
 from kimad.config import Config
+from kimad.counters import known_endpoints
 from kimad.curves import kept_energy, squared_norm
 from kimad.group import make_group
 from kimad.layout import Layer
@@ -35,8 +36,9 @@ class StepEnd:
 
     def __init__(self, model: DistributedDataParallel, layers: Sequence[Layer], kind: str) -> None:
         config = Config() if kind == "adaptive" else Config(objective=parse_objective("fixed:topk:0.01"))
+        before = known_endpoints()
         group, store = make_group(model.process_group, layers, config.outage_timeout_s)
-        self._loop = Loop(config, layers, group, store, [JsonlSink(Path(os.devnull))])
+        self._loop = Loop(config, layers, group, store, [JsonlSink(Path(os.devnull))], before)
         self._ends_s: list[float] = []
         self._readings_s: list[float] = []
 

@@ -8,6 +8,8 @@ the recorded ones plus the noise of one of them with a random sign, so that nois
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from copy import deepcopy
 from functools import cache
 from typing import final
 
@@ -64,12 +66,13 @@ class Owed:
         square: Floats = (self._gradient.astype(np.float64) ** 2).sum(axis=1) * self._weight
         return square
 
-    def send(self, plan: Plan) -> float:
-        """Take off what the plan sends; returns the share of the energy that arrived, 0..1."""
+    def send(self, plan: Plan, rank: int = -1) -> float:
+        """Take off what the plan sends of a rank, -1: of those that send no less; returns the share of the energy."""
+        options = plan.of(rank)
         keep = np.zeros(len(self._layers), np.int64)  # entries of the sample that are sent
         lost = np.zeros(len(self._layers))  # share of their energy that a lossy value code leaves behind
         for i, layer in enumerate(self._layers):
-            option = plan.options[layer.name]
+            option = options[layer.name]
             if layer.plain or option.operator != "drop":
                 whole = layer.plain or not compressor(option.operator).sparse
                 keep[i] = self._count[i] if whole else round(option.k / layer.numel * self._count[i])
@@ -89,6 +92,50 @@ class Owed:
         left = float(((self._residual.astype(np.float64) ** 2).sum(axis=1) * self._weight).sum())
         total = float((before.sum(axis=1) * self._weight).sum())
         return 1 - left / total if total > 0 else 1.0
+
+
+@final
+class OwedByAll:
+    """What all ranks owe: of those that have always sent the same, one stands for the others."""
+
+    def __init__(self, workload: Workload, random: np.random.Generator, ranks: int) -> None:
+        self._alike: list[tuple[frozenset[int], Owed]] = [(frozenset(range(ranks)), Owed(workload, random))]
+        self._own: frozenset[int] = frozenset()  # ranks that send less
+
+    def next_step(self, own_ranks: Collection[int]) -> None:
+        """Add the gradient of a new step, in which these ranks send less. All gradients are alike."""
+        self._own = frozenset(own_ranks)
+        for ranks, owed in list(self._alike):
+            if ranks & self._own and ranks - self._own:
+                self._alike.remove((ranks, owed))
+                self._alike += [(ranks - self._own, owed), (ranks & self._own, deepcopy(owed))]
+        for _, owed in self._alike:
+            owed.next_step()
+
+    def read(self) -> tuple[Floats, Floats, Floats | None]:
+        """(L, densities) kept energies and (L,) those of gradients, in the mean of ranks.
+
+        The third is (L,) what those owe that send less, None where there are none of them.
+        """
+        count = sum(len(ranks) for ranks, _ in self._alike)
+        energy = _mean([(len(ranks) / count, owed.energy()) for ranks, owed in self._alike])
+        gradient = _mean([(len(ranks) / count, owed.gradient_square()) for ranks, owed in self._alike])
+        own = [(len(ranks) / len(self._own), owed.energy()[:, -1]) for ranks, owed in self._alike if ranks <= self._own]
+        return energy, gradient, _mean(own) if own else None
+
+    def send(self, plan: Plan) -> float:
+        """Take off what the plan sends; returns the share of the energy that arrived, 0..1, in the mean of ranks."""
+        count = sum(len(ranks) for ranks, _ in self._alike)
+        shares = [(len(ranks) / count, owed.send(plan, min(ranks))) for ranks, owed in self._alike]
+        return sum(weight * share for weight, share in shares)
+
+
+def _mean(parts: Sequence[tuple[float, Floats]]) -> Floats:
+    """Weighed mean; a single part as it is."""
+    if len(parts) == 1:
+        return parts[0][1]
+    mean: Floats = np.sum([weight * part for weight, part in parts], axis=0)
+    return mean
 
 
 def _steady_and_noise(snapshots: Samples) -> tuple[Samples, Samples]:

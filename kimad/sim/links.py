@@ -19,6 +19,7 @@ from kimad.sim.errors import SimulationError
 from kimad.trace import HostLink, Link
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 FINEST_S, COARSEST_S = 0.02, 1.0  # length of a cell
 WINDOW_CELLS = 128  # looked at together
@@ -46,24 +47,39 @@ class Links:
         """
         if bits <= 0:
             return start_s, np.full(len(self._down), start_s)
+        end_s = self._ends(start_s, None, np.full(len(self._links), bits))
+        return float(end_s[self._is_up].max()), end_s[self._down]
+
+    def finish_each(self, start_s: float, up_bits: Floats, down_bits: Floats) -> tuple[Floats, Floats]:
+        """When each worker's uplink, and when its downlink, has carried bits of its own; all begin at `start_s`.
+
+        Raises SimulationError for a link that never carries them.
+        """
+        end_s = self._ends(start_s, np.concatenate([self._up, self._down]), np.concatenate([up_bits, down_bits]))
+        return end_s[: len(self._up)], end_s[len(self._up) :]
+
+    def _ends(self, start_s: float, chosen: Ints | None, bits: Floats) -> Floats:
+        """When each of these links, or None: of all, has carried its bits."""
         self._forget_before(start_s)
-        target = self._at(start_s) + bits
+        rows = np.arange(len(self._links)) if chosen is None else chosen
+        target = self._at(start_s)[rows] + bits
         waited_s = WINDOW_CELLS * self._cell_s
-        while (self._carried[:, -1] < target).any():
+        while (self._carried[rows, -1] < target).any():
             if waited_s > LONGEST_WAIT_S:
-                slow = int(np.argmax(self._carried[:, -1] < target))
+                slow = int(np.argmax(self._carried[rows, -1] < target))
                 raise SimulationError(
-                    f"link {self._links[slow]} does not carry {bits / 8:.0f} bytes within {LONGEST_WAIT_S / 3600:.0f} "
-                    f"hours from {start_s:.1f} s on; give a link that carries something"
+                    f"link {self._links[rows[slow]]} does not carry {bits[slow] / 8:.0f} bytes within "
+                    f"{LONGEST_WAIT_S / 3600:.0f} hours from {start_s:.1f} s on; give a link that carries something"
                 )
             self._extend()
             waited_s += WINDOW_CELLS * self._cell_s
-        rows = np.arange(len(self._links))
-        right = (self._carried < target[:, None]).sum(axis=1)  # the first cell border at or behind the target
-        before, after = self._carried[rows, right - 1], self._carried[rows, right]
+        carried = self._carried if chosen is None else self._carried[rows]
+        right = (carried < target[:, None]).sum(axis=1)  # the first cell border at or behind the target
+        rows = np.arange(len(rows))
+        before, after = carried[rows, right - 1], carried[rows, right]
         share = np.where(after > before, (target - before) / np.where(after > before, after - before, 1.0), 0.0)
-        end_s = np.maximum((self._first + right - 1 + share) * self._cell_s, start_s)
-        return float(end_s[self._is_up].max()), end_s[self._down]
+        ends: Floats = np.maximum((self._first + right - 1 + share) * self._cell_s, start_s)
+        return ends
 
     def _at(self, t_s: float) -> Floats:
         place = max(0.0, t_s / self._cell_s - self._first)

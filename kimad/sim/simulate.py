@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from kimad.decide import Observation
 from kimad.layout import Layer
-from kimad.plan import EXCHANGES
+from kimad.plan import EXCHANGES, MANY
 from kimad.sim.errors import SimulationError
-from kimad.sim.gradients import Owed
+from kimad.sim.gradients import OwedByAll
 from kimad.sim.links import Links
 from kimad.sim.step import StepTimes, run_step
 from kimad.sim.strategy import Adaptive, Site, Strategy, default_strategies, make_strategy
@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 
 HEADER_SHARE = 1514 / 1448  # bits on an Ethernet link for each bit of a TCP message: headers, MTU 1500
 MAX_WORKERS = 100_000  # 3 GiB, where each has a link of its own
-MANY = 32  # workers from which gathering everybody's frames is out of the question
 
 
 @final
@@ -103,7 +102,7 @@ class Result:
     strategy: str
     step_s: Floats
     compute_s: Floats  # of the slowest worker
-    wire_bytes: Floats  # sent by each worker
+    wire_bytes: Floats  # sent by each worker, in the mean
     kept: Floats  # share of the owed energy that was sent, 0..1; NaN where it is not known
     predicted_s: Floats  # NaN where nothing was predicted
 
@@ -137,7 +136,7 @@ def follow(scenario: Scenario, name: str, chosen: Strategy) -> Result:
     """Run a strategy that was made for `scenario.site`, and that may be asked more afterwards."""
     workload, buckets = scenario.workload, scenario.site.buckets
     computing = _Computing(scenario)
-    owed = Owed(workload, np.random.default_rng([scenario.seed, 2]))
+    owed = OwedByAll(workload, np.random.default_rng([scenario.seed, 2]), scenario.workers)
     links = Links(scenario.links)
     start_s = np.zeros(scenario.workers)
     rows: list[tuple[float, float, float, float, float]] = []
@@ -145,8 +144,8 @@ def follow(scenario: Scenario, name: str, chosen: Strategy) -> Result:
         loads = chosen.loads()
         computing_s = computing.next_step() + (chosen.end_s if step else 0.0)  # the end of the step before takes it
         times = run_step(start_s, computing_s, loads, links, scenario.header_share)
-        owed.next_step()
-        reading = (owed.energy(), owed.gradient_square()) if chosen.reads_curves else None
+        owed.next_step(chosen.plan.own_ranks if chosen.plan is not None else ())
+        reading = owed.read() if chosen.reads_curves else None
         predicted_s = chosen.predicted_s if chosen.predicted_s is not None else np.nan
         kept = owed.send(chosen.plan) if chosen.plan is not None else np.nan
         step_s = float(times.end_s.max() - start_s.max())
@@ -186,9 +185,9 @@ class _Computing:
 
 def observation(
     step: int, buckets: tuple[tuple[Layer, ...], ...], times: StepTimes, chosen: Adaptive,
-    reading: tuple[Floats, Floats] | None, layers: int,
+    reading: tuple[Floats, Floats] | tuple[Floats, Floats, Floats | None] | None, layers: int,
 ) -> Observation:  # fmt: skip
-    """What the runtime would have seen of a step; the workers' clocks agree."""
+    """What the runtime would have seen of a step; the workers' clocks agree. reading: means over workers."""
     workers = len(times.end_s)
     end_s = float(times.end_s[0])
     expected_s, measured_s = chosen.expected_s()
@@ -196,11 +195,15 @@ def observation(
         nonfinite=False, residual_square=0.0, received=(0, 0.0), collective=(0, 0.0), ready_s=times.ready_s[0],
         encode_s=0.0, wire_s=times.wire_s, decode_s=0.0, step_s=0.0, expected_s=np.array(expected_s),
         measured_s=np.array(measured_s), unused=np.zeros(layers, bool),
+        peers=np.empty(0) if times.peers is None else np.zeros(1 + workers),
     )  # fmt: skip
     table = np.repeat(own.pack()[None], workers, axis=0)
     everyone = Everyone(table, len(buckets), layers)
     everyone.received[:] = times.received
     everyone.collective[:] = times.collective
     everyone.ready_s[:] = times.ready_s
-    energy, gradient = (part * workers for part in reading) if reading is not None else (None, None)
-    return Observation.of(step, end_s, buckets, everyone, energy, gradient)
+    if everyone.peers is not None and times.peers is not None:
+        everyone.peers[:] = times.peers
+    energy, gradient = (part * workers for part in reading[:2]) if reading is not None else (None, None)
+    own_owed = reading[2] if reading is not None and len(reading) > 2 else None
+    return Observation.of(step, end_s, buckets, everyone, energy, gradient, own_owed)

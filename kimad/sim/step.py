@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.monitor import FIRST_PIECE_BYTES
+from kimad.plan import MANY
+from kimad.sim.arrivals import arrivals
 from kimad.sim.links import Links
 
 Floats = NDArray[np.float64]
@@ -36,6 +38,12 @@ class Load:
     encode_s: float  # of a worker that does nothing else meanwhile
     decode_s: float
     latency_s: float  # of the whole exchange, on an empty link
+    frame_bytes: Floats | None = None  # (W,) of each worker's frames, where they differ; `wire_bytes` is then a mean
+
+    @property
+    def incoming_bytes(self) -> float | Floats:
+        """That each worker receives."""
+        return self.wire_bytes if self.frame_bytes is None else self.frame_bytes.sum() - self.frame_bytes
 
 
 @final
@@ -48,6 +56,7 @@ class StepTimes:
     received: Floats  # (W, 2) bytes of frames that were timed, and the seconds that they took to arrive
     collective: Floats  # (W, 2) the same of all-reduces
     wire_s: float  # seconds in which the slowest link worked
+    peers: Floats | None  # (W, 1 + W) as `Statistics.peers` has them; None of too many workers
 
 
 def run_step(
@@ -61,6 +70,7 @@ def run_step(
     encoded, free = start_s.copy(), start_s.copy()
     ready = np.empty_like(computing_s)
     received, collective = np.zeros((workers, 2)), np.zeros((workers, 2))
+    peers = np.zeros((workers, 1 + workers)) if workers <= MANY else None
     encodes_s = wire_s = 0.0  # encodes_s: of the buckets so far
     decodes: list[tuple[Floats, float]] = []  # of the buckets so far: when it may begin (W,), seconds
     for b, load in enumerate(loads):
@@ -72,19 +82,37 @@ def run_step(
         encoded = np.maximum(encoded, start_s + ready[:, b]) + load.encode_s + np.minimum(load.encode_s, left_s)
         own = np.maximum(free, encoded)
         begin_s = float(own.max())
-        bits = 8 * load.wire_bytes * header_share
-        last_up_s, down_s = links.finish(begin_s, bits)
-        arrived = np.maximum(last_up_s, down_s) + load.latency_s
+        done, last_up_s = _exchange(load, links, begin_s, header_share)
+        arrived = done + load.latency_s
         wire_s += last_up_s - begin_s
+        if load.copies == workers - 1 and peers is not None:
+            peers += _peers(load, links, begin_s, header_share, workers)
         if load.copies:
             first_bytes = min(load.wire_bytes, FIRST_PIECE_BYTES * load.copies)
             if load.wire_bytes > first_bytes:
                 up_s, first_down_s = links.finish(begin_s, 8 * first_bytes * header_share)
-                received[:, 0] += load.wire_bytes - first_bytes
-                received[:, 1] += arrived - load.latency_s - np.maximum(up_s, first_down_s)
+                received[:, 0] += load.incoming_bytes - first_bytes
+                received[:, 1] += done - np.maximum(up_s, first_down_s)
         elif load.wire_bytes:
             collective[:, 0] += load.wire_bytes
             collective[:, 1] += arrived - own
         decodes.append((arrived, load.decode_s))
         free = arrived + load.decode_s
-    return StepTimes(free, ready, received, collective, wire_s)
+    return StepTimes(free, ready, received, collective, wire_s, peers)
+
+
+def _exchange(load: Load, links: Links, begin_s: float, header_share: float) -> tuple[Floats, float]:
+    """When each worker (W,) has sent and received a bucket, and when the last one has sent it."""
+    if load.frame_bytes is None:
+        last_up_s, down_s = links.finish(begin_s, 8 * load.wire_bytes * header_share)
+        return np.maximum(last_up_s, down_s), last_up_s
+    found = arrivals(links, begin_s, 8 * load.frame_bytes * header_share)
+    return found.max(axis=1), float(np.diagonal(found).max())
+
+
+def _peers(load: Load, links: Links, begin_s: float, header_share: float, workers: int) -> Floats:
+    """(W, 1 + W) bytes that are timed of each worker's frames, and seconds in which each receiver has each of them."""
+    size = np.full(workers, load.wire_bytes / load.copies) if load.frame_bytes is None else load.frame_bytes
+    first = np.minimum(size, FIRST_PIECE_BYTES)
+    all_s, first_s = (arrivals(links, begin_s, 8 * part * header_share) for part in (size, first))
+    return np.column_stack([size - first, (all_s - first_s) * ~np.eye(workers, dtype=bool)])

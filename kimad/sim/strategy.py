@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
+import numpy as np
+
 from kimad.compressors import Option
 from kimad.config import SOLVERS, Config
 from kimad.cost import start_s
@@ -85,7 +87,11 @@ class Site:
         if mode == "bfloat16":
             return self.all_reduce(2 * numel, start_s(BFLOAT16, numel) * self.coding.get("bfloat16", 1.0))
         coding_s = sum(self.coding_s(plan.options[s.layer.name], s.layer.numel) for s in slots if not s.layer.plain)
-        return self.frames(plan.frame_bytes(slots), coding_s)
+        load = self.frames(plan.frame_bytes(slots), coding_s)
+        if not plan.own_ranks:
+            return load
+        each = np.array([plan.frame_bytes(slots, rank) for rank in range(self.world_size)], np.float64)
+        return replace(load, wire_bytes=load.copies * float(each.mean()), frame_bytes=each)
 
 
 class Strategy(ABC):
