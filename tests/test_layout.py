@@ -15,7 +15,7 @@ import pytest
 from tests.source import EVERYTHING, LIBRARY, ROOT, dotted, imports, paths, sources, uses_module
 
 MAX_LINES = 300
-MAY_COMMUNICATE = {"hook", "state", "group"}
+MAY_COMMUNICATE = {"hook", "state", "group", "internals"}
 HEAVY = ("click", "matplotlib", "tensorboard", "prometheus_client", "rich", "sklearn", "scipy")
 UNSAFE_MODULES = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib")
 UNSAFE_CALLS = {"eval", "exec", "builtins.eval", "builtins.exec", "os.system", "os.popen", "yaml.load"}
