@@ -39,8 +39,8 @@ def hook_name(model: DistributedDataParallel) -> str | None:
 
 
 def holds(model: DistributedDataParallel, state: object) -> bool:
-    """Whether a model has a communication hook with this state."""
-    return any(one is state for _, one in model._comm_hooks)
+    """Whether a model has a communication hook with this state; one whose constructor has failed has none."""
+    return any(one is state for _, one in getattr(model, "_comm_hooks", ()))
 
 
 def store_of(group: dist.ProcessGroup) -> Store:

@@ -101,6 +101,7 @@ def test_hooks_of_every_kind_are_seen() -> None:
     assert str(hook_name(scripts)).endswith("own")
     assert "ALLREDUCE" in str(hook_name(torchs))
     assert [holds(model, state) for model in (free, scripts, torchs)] == [False, True, False]
+    assert not holds(DistributedDataParallel.__new__(DistributedDataParallel), state), "its constructor has not ended"
     for model in (scripts, torchs):
         with pytest.raises(kimad.AttachError, match="has a communication hook already"):
             kimad.attach(model)
