@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import virtual
 from benchmarks.rows import Row, command
 from benchmarks.tasks import TASKS
-from benchmarks.virtual import COMPUTE_S, EVERY, FAIR, Clock, Network, Workers, fixed_losses, smoothed
+from benchmarks.virtual import COMPUTE_S, EVERY, Network, adaptive_seconds, fixed_losses, smoothed
 from kimad.config import Config
 from kimad.decide import Observation
 from kimad.sim import Result, Scenario
-from kimad.sim.links import Links
 from kimad.sim.models import MODELS
-from kimad.sim.simulate import follow, observation
-from kimad.sim.strategy import Adaptive, Site, make_strategy
+from kimad.sim.simulate import follow
+from kimad.sim.strategy import Adaptive, make_strategy
 from kimad.statistics import Everyone, Statistics
 from kimad.trace import parse_links
 
@@ -73,35 +71,13 @@ def gains(strategy: str, up_mbps: float, down_mbps: float, steps: int) -> tuple[
 
 def seconds(task: str, seed: int, workers: int, targets: Sequence[float], own: bool) -> list[float]:
     """Virtual seconds to held-out losses, where the last worker's uplink is SLOWER times slower than other links."""
-    virtual.WORKERS = workers  # of this process
-    ranks = Workers(TASKS[task], seed)
-    network = Network("const:1", RHO)
-    clock = Clock(network, ranks.slots)
-    fast = network.spec(ranks.dense_bytes)
-    slow = f"scale:{1 / SLOWER:g},{fast}/{fast}"
-    clock._links = Links(parse_links([*[fast] * (workers - 1), slow], workers))
-    chosen = Adaptive(Site(ranks.buckets, workers, "all-gather", 0.0, {}, workers), Config(), ranks.layers)
-    chosen = chosen if own else blind(chosen)
-    losses: list[float] = []
-    found = [np.inf] * len(targets)
-    for step in range(1, FAIR * TASKS[task].steps + 1):
-        times = clock.step(chosen.loads())
-        reading = ranks.train(chosen.plan, chosen.reads_curves)
-        chosen.observe(observation(step - 1, ranks.buckets, times, chosen, reading, len(ranks.layers)))
-        if step % EVERY == 0:
-            losses.append(ranks.held_out_loss())
-            for i, target in enumerate(targets):
-                if not np.isfinite(found[i]) and smoothed(losses) <= target:
-                    found[i] = clock.now_s
-            if all(np.isfinite(found)):
-                break
-    return found
+    network = Network("const:1", RHO, workers=workers, slow_uplink=SLOWER)
+    return adaptive_seconds(task, seed, Config(), targets, network, change=None if own else blind)
 
 
 def uncompressed(task: str, seed: int, workers: int) -> list[float]:
     """Held-out losses of a run that sends everything."""
-    virtual.WORKERS = workers  # of this process
-    return fixed_losses(task, seed, "float32", TASKS[task].steps)
+    return fixed_losses(task, seed, "float32", TASKS[task].steps, count=workers)
 
 
 def _call(job: tuple[Any, tuple[Any, ...]]) -> Any:

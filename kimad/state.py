@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
-from torch._C._distributed_c10d import GradBucket
 from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +19,7 @@ from kimad.config import Config
 from kimad.counters import known_endpoints
 from kimad.errors import AttachError, ConfigError
 from kimad.group import make_group
+from kimad.internals import GradBucket, holds, used_marks
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
 from kimad.record import Sink, StepRecord
@@ -235,8 +235,9 @@ class State:
 
 def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, Layer]]:
     """The parameters whose gradients DDP exchanges, with their layers, in the model's order."""
-    ignored = set(getattr(model, "parameters_to_ignore", ()))
-    named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in ignored]
+    named = [
+        (n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in model.parameters_to_ignore
+    ]
     sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
     kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
     return [
@@ -246,7 +247,7 @@ def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, 
 
 def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | None:
     """DDP's own marks of the parameters that this rank used; it keeps them with find_unused_parameters alone."""
-    if not model.find_unused_parameters or model.static_graph or not hasattr(model.reducer, "_get_local_used_map"):
+    if not model.find_unused_parameters or model.static_graph:
         return None
     seen = weakref.ref(model)  # a State must not keep its model alive
 
@@ -254,8 +255,7 @@ def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | No
         alive = seen()
         if alive is None:
             raise AttachError("the model of this State is gone")
-        marks: torch.Tensor = alive.reducer._get_local_used_map()
-        return marks
+        return used_marks(alive)
 
     return read
 
@@ -265,7 +265,7 @@ def find_model(state: State) -> DistributedDataParallel:
     models: list[DistributedDataParallel] = [
         thing for thing in gc.get_objects() if issubclass(type(thing), DistributedDataParallel)
     ]
-    holding = [model for model in models if any(s is state for _, s in model._comm_hooks)]
+    holding = [model for model in models if holds(model, state)]
     if not holding:
         raise AttachError("no DDP model has this State in its communication hook")
     if len(holding) > 1:

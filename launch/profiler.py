@@ -17,11 +17,11 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 from kimad.coder import Bucket
 from kimad.curves import sample_stride
+from kimad.internals import GradBucket, after_backward, hook_name
 from kimad.launch import forward
 from kimad.launch import trial as coding
 from kimad.launch.step_end import FIRST_STEPS, KINDS, STEPS, StepEnd
@@ -96,9 +96,8 @@ class Profiler:
             dist.all_reduce(buffer, group=self._group)
             done.set_result(buffer)
         self._waiting = []
-        queue = torch.autograd.Variable._execution_engine.queue_callback
         try:
-            queue(lambda: queue(self._end_of_backward))
+            after_backward(lambda: after_backward(self._end_of_backward))
         except RuntimeError:  # no backward: with `model.join()` a rank without data answers its peers from outside
             self._end_of_backward()
 
@@ -172,11 +171,11 @@ class Profiler:
 
 def obstacle(model: DistributedDataParallel) -> str | None:
     """Why a model cannot be profiled; None if it can. The same on every rank."""
-    own = model._get_ddp_logging_data().get("comm_hook")  # type: ignore[no-untyped-call]
+    own = hook_name(model)
     if model.mixed_precision is not None:
         return "DDP(mixed_precision=...) uses the hook of this model; profile it without"
-    if model._comm_hooks or own:
-        return f"the script registered {own or 'a hook of its own'} on this model; profile it without"
+    if own is not None:
+        return f"the script registered {own} on this model; profile it without"
     for parameter, layer in layers_of(model):
         if parameter.device.type != "cpu":
             return f"parameter {layer.name} is on {parameter.device}; only training on the CPU is profiled as yet"

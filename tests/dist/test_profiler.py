@@ -22,6 +22,8 @@ from tests.dist.ranks import Ranks
 from tests.dist.test_parameters import Mixed, parameters_of, words
 from tests.dist.training import wrap
 
+pytestmark = pytest.mark.torch
+
 STEPS = 6
 ALL_STEPS = profiler.ALL_STEPS + STEPS
 

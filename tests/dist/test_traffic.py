@@ -15,6 +15,8 @@ from kimad.plan import BFLOAT16, DROP, FLOAT32, Plan
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, swap, wrap
 
+pytestmark = pytest.mark.torch
+
 STEPS = 6
 ROUNDING_BYTES = 64  # a third of a buffer is no whole number of bytes
 MESSAGE_BYTES = 144  # gloo's header, and the two notes that a message is ready and that it is wanted
