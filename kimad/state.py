@@ -17,15 +17,18 @@ from torch.nn.parallel import DistributedDataParallel
 from kimad.accumulation import Watch, smallest
 from kimad.coder import Bucket
 from kimad.config import Config
+from kimad.error_feedback import make_error_feedback
 from kimad.errors import AttachError, ConfigError
 from kimad.group import make_group
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
+from kimad.momentum import TakenMomentum
 from kimad.record import Sink, StepRecord
 from kimad.shutdown import close_at_exit, closed
 
 log = logging.getLogger("kimad")
 
+VERSION, WARM = 1, "warm_frames"  # of a state_dict; frames that low rank starts from, of any length
 ONE_MODEL = "this State belongs to another model already; make one State a model"
 
 
@@ -36,9 +39,12 @@ class State:
     A State made by hand touches neither model nor process group until its first bucket.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """optimizer: the model's, for error feedback that takes its momentum over; others do not look at it."""
         self.config = config or Config()
         self.config.check_attachable()
+        self._optimizer = optimizer
+        self._momentum: TakenMomentum | None = None
         self.enabled = True  # False: plain all-reduce until set again, on every rank alike
         self.sinks: list[Sink] = []  # receive every StepRecord of this rank; closed with the State
         self._names: dict[int, Layer] = {}  # by id of the parameter
@@ -87,8 +93,11 @@ class State:
             self.alone = True
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
             return
+        if self.config.error_feedback == "dgc":
+            self._momentum = TakenMomentum(self._optimizer, [parameter for parameter, _ in named])
         group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
-        self._loop = Loop(self.config, layers, group, store, self.sinks)
+        momentum = self._momentum.momentum if self._momentum is not None else 0.0
+        self._loop = Loop(self.config, layers, group, store, self.sinks, momentum)
         close_at_exit(self)
         watched = smallest(named)
         if self._loop.rank == 0 and watched is not None:
@@ -172,23 +181,34 @@ class State:
             raise self._loop.failure
 
     def state_dict(self) -> dict[str, Any]:
-        """What this rank owes, as plain tensors and numbers: `torch.load(weights_only=True)` reads it.
+        """What the error feedback remembers, as plain tensors and texts: `torch.load(weights_only=True)` reads it.
 
         Forecasts and error curves are not in it: an adaptive run learns them anew, a fixed plan resumes bit for bit.
 
-        The residual is this rank's own; with distributed checkpoints give it a key with the rank in it.
+        It is this rank's own; with distributed checkpoints give it a key with the rank in it.
         """
+        kind = self.config.error_feedback
         if self._loop is None:
-            pending = self._pending or {}
-            return {"version": 1, **{key: dict(pending.get(key, {})) for key in ("residual", "warm_frames")}}
+            saved = self._pending or make_error_feedback(kind).state_dict()
+            return {**saved, "version": VERSION, "error_feedback": kind}
         self._loop.drain()
-        residual = self._loop.residual
-        return {"version": 1, "residual": residual.state_dict(), "warm_frames": residual.warm_frames()}
+        return {"version": VERSION, "error_feedback": kind, **self._loop.feedback.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over a state_dict; before or after the State is bound to its model. Raises ConfigError."""
-        if saved.get("version") != 1 or not isinstance(saved.get("residual"), Mapping):
-            raise ConfigError(f"not a Kimad state_dict: version {saved.get('version')!r}; this version reads version 1")
+        kind = self.config.error_feedback
+        memories = make_error_feedback(kind).state_dict().keys() - {WARM}
+        if saved.get("version") != VERSION:
+            raise ConfigError(
+                f"not a Kimad state_dict: version {saved.get('version')!r}; this version reads version {VERSION}"
+            )
+        if saved.get("error_feedback", "ef14") != kind:
+            raise ConfigError(
+                f"the state_dict is of error_feedback {saved['error_feedback']!r}, and this State has {kind!r}; "
+                "give it the same one, or begin without a state_dict"
+            )
+        if not all(isinstance(saved.get(memory), Mapping) for memory in memories):
+            raise ConfigError(f"not a Kimad state_dict: it must have {', '.join(sorted(memories))}, by layer name")
         if self._loop is None:
             self._pending = saved
         else:
@@ -197,14 +217,15 @@ class State:
     def _load(self, saved: Mapping[str, Any]) -> None:
         self.loop.drain()
         numel = {layer.name: layer.numel for layer in self._names.values()}
-        for name, tensor in saved["residual"].items():
-            if numel.get(name) != tensor.numel():
-                raise ConfigError(
-                    f"the saved residual of {name} has {tensor.numel()} entries, the model {numel.get(name)}"
-                )
-            if not bool(torch.isfinite(tensor).all()):
-                raise ConfigError(f"the saved residual of {name} is not finite; take another checkpoint")
-        self.loop.residual.load_state_dict(dict(saved["residual"]), dict(saved.get("warm_frames", {})))
+        for memory in self.loop.feedback.state_dict().keys() - {WARM}:
+            for name, tensor in saved[memory].items():
+                if numel.get(name) != tensor.numel():
+                    raise ConfigError(
+                        f"the saved {memory} of {name} has {tensor.numel()} entries, the model {numel.get(name)}"
+                    )
+                if not bool(torch.isfinite(tensor).all()):
+                    raise ConfigError(f"the saved {memory} of {name} is not finite; take another checkpoint")
+        self.loop.feedback.load_state_dict(saved)
 
     def close(self) -> None:
         """Finish what is running, join the threads, close the group. May be called again.
@@ -217,6 +238,9 @@ class State:
             self._watch.close()
         if self._loop is not None:
             self._loop.close()
+        if self._momentum is not None:
+            self._momentum.give_back()
+            self._momentum = None
         for sink in self.sinks:
             sink.close()
         self.sinks.clear()

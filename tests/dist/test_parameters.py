@@ -57,7 +57,7 @@ def mixed(rank: int, sparse: bool, objective: str) -> None:
         assert all(torch.equal(mine, other) for other in everyone)
         if objective == "fixed:float32":
             assert torch.equal(mine, theirs)
-    owing = set(state.loop.residual.names())
+    owing = set(state.state_dict()["residual"])
     assert owing <= {"words.weight", "usual.weight", "usual.bias"} - ({"words.weight"} if sparse else set())
     assert ("usual.weight" in owing) == objective.startswith("fixed:topk")
     codecs = {layer.name: layer.codec for layer in state.records[-1].layers}
