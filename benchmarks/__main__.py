@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import codecs, deciding, forecast, loop, networks, progress, staleness
+from benchmarks import codecs, deciding, forecast, loop, networks, probing, progress, staleness, unequal
 
-ALL = (codecs.main, forecast.main, loop.main, deciding.main, staleness.main, progress.main, networks.main)
+ALL = (
+    codecs.main, forecast.main, loop.main, deciding.main, probing.main, staleness.main, unequal.main, progress.main,
+    networks.main,
+)  # fmt: skip
 
 
 @click.command()

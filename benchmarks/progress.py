@@ -33,7 +33,7 @@ SWINGING = {"sine 11x": f"sine:0.1,1.1,{PERIOD_S:g}", "square 10x": f"square:0.1
 KEPT_BACK = {"walk 11x": "walk:0.1,1.1,0.3,7", "markov 10x": f"markov:1,0.1,{PERIOD_S / 2:g},{PERIOD_S / 4:g},3"}
 OUTAGES = {"square 30x": f"square:0.0333,1,{PERIOD_S:g}", "square 100x": f"square:0.01,1,{PERIOD_S:g}"}
 RHOS = (5.0, 30.0)
-QUICK_TASKS, SEEDS = ("resnet",), 3
+MEASURED_TASKS, QUICK_TASKS, SEEDS = ("mlp", "resnet", "transformer"), ("resnet",), 3
 ALL_RHOS = (0.2, 1.0, 5.0, 30.0, 100.0)
 
 
@@ -169,7 +169,7 @@ class Study:
 
 def progress_rows(quick: bool) -> list[Row]:
     """Every bound; quick: the mild networks of one small task, one seed, and a coarse grid."""
-    tasks = QUICK_TASKS if quick else tuple(TASKS)
+    tasks = QUICK_TASKS if quick else MEASURED_TASKS
     found = settings(tasks)
     if quick:
         found = [s for s in found if s.name in (*STEADY, *SWINGING) and not s.network.overlap and s.network.rho in RHOS]

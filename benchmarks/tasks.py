@@ -74,10 +74,36 @@ def _resnet() -> nn.Module:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
 
 
-def _mlp() -> nn.Module:
+@final
+class Scaled(nn.Module):
+    """A linear layer y = s V x: the gradient of V is s times that of W = s V."""
+
+    def __init__(self, layer: nn.Linear, scale: float) -> None:
+        super().__init__()
+        self._scale = scale
+        self.linear = layer
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.div_(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x) * self._scale
+        return y
+
+
+def _mlp() -> nn.Sequential:
     sizes = (64, 1024, 1024, 1024, 10)
     pairs = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
     return nn.Sequential(nn.Flatten(), *[layer for pair in pairs for layer in pair][:-1])
+
+
+def _quiet_mlp() -> nn.Sequential:
+    """The same, with a gradient of the second layer that is 0.03 of what it would be."""
+    model = _mlp()
+    second = model[3]
+    if isinstance(second, nn.Linear):
+        model[3] = Scaled(second, 0.03)
+    return model
 
 
 @final
@@ -136,6 +162,8 @@ TASKS = {
     task.name: task
     for task in (
         Task("mlp", _mlp, lambda m: torch.optim.Adam(m.parameters(), 2e-4), _classify, _digit_batches,
+             _held_out_digits, 300),
+        Task("quiet mlp", _quiet_mlp, lambda m: torch.optim.Adam(m.parameters(), 2e-4), _classify, _digit_batches,
              _held_out_digits, 300),
         Task("resnet", _resnet, lambda m: torch.optim.SGD(m.parameters(), 0.01, momentum=0.9), _classify,
              _digit_batches, _held_out_digits, 150),

@@ -30,7 +30,7 @@ from kimad.sim.simulate import observation
 from kimad.sim.step import Load, StepTimes, run_step
 from kimad.sim.strategy import Adaptive, Site
 from kimad.statistics import StepLog
-from kimad.trace import parse_link, parse_links
+from kimad.trace import HostLink, parse_link, parse_links
 
 Floats = NDArray[np.float64]
 
@@ -51,32 +51,45 @@ class Network:
     rho: float  # seconds that the dense gradient needs at the mean rate / seconds of computing
     overlap: bool = False  # whether buckets become ready during backward, or all at its end
     start_s: float = 0.0  # s, where in the link's time the run begins
+    workers: int = WORKERS
+    slow_uplink: float = 1.0  # times by which the last worker's uplink is slower than all other links
 
     def spec(self, dense_bytes: int) -> str:
         """The link for a model of this size."""
         mean_mbps = 8e-6 * dense_bytes / (self.rho * COMPUTE_S)
         return f"scale:{mean_mbps / parse_link(self.link).mean_mbps(0.0, 3600.0):.9g},{self.link}"
 
+    def links(self, dense_bytes: int) -> list[HostLink]:
+        """Of each worker."""
+        fast = self.spec(dense_bytes)
+        last = fast if self.slow_uplink == 1 else f"scale:{1 / self.slow_uplink:g},{fast}/{fast}"
+        return parse_links([*[fast] * (self.workers - 1), last], self.workers)
+
 
 @final
 class Workers:
     """One model, and as many residuals and streams of batches as there are workers."""
 
-    def __init__(self, task: Task, seed: int) -> None:
+    def __init__(self, task: Task, seed: int, workers: int = WORKERS) -> None:
         torch.manual_seed(seed)
         self.model = task.make()
         self._task = task
         self._optimizer = task.optimizer(self.model)
-        self._batches = [task.batches(1000 * seed + worker) for worker in range(WORKERS)]
+        self._batches = [task.batches(1000 * seed + worker) for worker in range(workers)]
         self._held_out = task.held_out()
         parameters = dict(self.model.named_parameters())
         self.layers = [Layer(name, tuple(p.shape)) for name, p in parameters.items()]
         self.buckets = _in_buckets(self.layers)
         self.slots = [pack(bucket) for bucket in self.buckets]
         self._parameters = [[parameters[layer.name] for layer in bucket] for bucket in self.buckets]
-        self._feedbacks = [EF14() for _ in range(WORKERS)]
-        self._coders = [Coder(feedback, WORKERS, i) for i, feedback in enumerate(self._feedbacks)]
+        self._feedbacks = [EF14() for _ in range(workers)]
+        self._coders = [Coder(feedback, workers, i) for i, feedback in enumerate(self._feedbacks)]
         self._step = 0
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self._coders)
 
     @property
     def dense_bytes(self) -> int:
@@ -85,8 +98,8 @@ class Workers:
 
     def train(self, plan: Plan, read_curves: bool) -> tuple[Floats, Floats] | None:
         """One step of all; what was read: (layers, densities) and (layers,), means over workers."""
-        buffers = [self._gradient(worker) for worker in range(WORKERS)]
-        logs = [StepLog(0.0) for _ in range(WORKERS)]
+        buffers = [self._gradient(worker) for worker in range(len(self._coders))]
+        logs = [StepLog(0.0) for _ in self._coders]
         for b, slots in enumerate(self.slots):
             items = [Bucket(self._step, b, buffer[b], slots) for buffer in buffers]
             sent = [c.encode(i, plan, log, read_curves)
@@ -151,10 +164,10 @@ class Clock:
         numels = np.array([sum(slot.layer.numel for slot in bucket) for bucket in slots], np.float64)
         done = np.cumsum(numels) / numels.sum()
         ready = FORWARD_SHARE + (1 - FORWARD_SHARE) * done if network.overlap else np.ones(len(slots))
-        self._computing_s = np.tile(COMPUTE_S * ready, (WORKERS, 1))
-        self._links = Links(parse_links(network.spec(int(4 * numels.sum())), WORKERS))
+        self._computing_s = np.tile(COMPUTE_S * ready, (network.workers, 1))
+        self._links = Links(network.links(int(4 * numels.sum())))
         self._began_s = network.start_s
-        self._start_s = np.full(WORKERS, network.start_s)
+        self._start_s = np.full(network.workers, network.start_s)
 
     @property
     def now_s(self) -> float:
@@ -168,13 +181,16 @@ class Clock:
         return times
 
 
-def _site(workers: Workers) -> Site:
-    return Site(workers.buckets, WORKERS, "all-gather", 0.0, {}, WORKERS)
+def site_of(workers: Workers) -> Site:
+    """Where they work."""
+    return Site(workers.buckets, workers.count, "all-gather", 0.0, {}, workers.count)
 
 
-def fixed_losses(task: str, seed: int, option: str, steps: int, enough: float = -np.inf) -> list[float]:
+def fixed_losses(
+    task: str, seed: int, option: str, steps: int, enough: float = -np.inf, count: int = WORKERS
+) -> list[float]:
     """Held-out losses after every EVERY steps of a fixed way to send, until one is `enough`."""
-    workers = Workers(TASKS[task], seed)
+    workers = Workers(TASKS[task], seed, count)
     plan = _plan_of(option, workers.layers)
     losses: list[float] = []
     for step in range(1, steps + 1):
@@ -213,7 +229,7 @@ def fixed_seconds(
     wanted = [steps_to(losses, target) for target in targets]
     workers = _sizes(task)
     clock = Clock(network, workers.slots)
-    loads = _site(workers).loads(_plan_of(option, workers.layers), workers.slots)
+    loads = site_of(workers).loads(_plan_of(option, workers.layers), workers.slots)
     ends: list[float] = []
     for _ in range(max((steps for steps in wanted if steps is not None), default=0)):
         clock.step(loads)
@@ -228,19 +244,24 @@ def _sizes(task: str) -> Workers:
 
 def adaptive_seconds(
     task: str, seed: int, config: Config, targets: Sequence[float], network: Network,
-    watch: Callable[[Adaptive, float], None] | None = None,
+    watch: Callable[[Plan], None] | None = None, change: Callable[[Adaptive], Adaptive] | None = None,
 ) -> list[float]:  # fmt: skip
-    """The same for the runtime's planner, which sees of the network what it would see of a real one."""
-    workers = Workers(TASKS[task], seed)
+    """The same for the runtime's planner, which sees of the network what it would see of a real one.
+
+    watch: is shown the plan of each step. change: what is to be different about the planner.
+    """
+    workers = Workers(TASKS[task], seed, network.workers)
     clock = Clock(network, workers.slots)
-    chosen = Adaptive(_site(workers), config, workers.layers)
+    chosen = Adaptive(site_of(workers), config, workers.layers)
+    if change is not None:
+        chosen = change(chosen)
     losses: list[float] = []
     found = [float("inf")] * len(targets)
     for step in range(1, FAIR * TASKS[task].steps + 1):
         times = clock.step(chosen.loads())
         reading = workers.train(chosen.plan, chosen.reads_curves)
         if watch is not None:
-            watch(chosen, clock.now_s)
+            watch(chosen.plan)
         chosen.observe(observation(step - 1, workers.buckets, times, chosen, reading, len(workers.layers)))
         if step % EVERY == 0:
             losses.append(workers.held_out_loss())

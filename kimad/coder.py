@@ -25,6 +25,7 @@ from kimad.cost import start_s
 from kimad.curves import kept_energy, squared_norm
 from kimad.error_feedback import ErrorFeedback
 from kimad.errors import ExchangeError
+from kimad.internals import sparse_parts
 from kimad.layout import Slot, digest
 from kimad.memory import Memory
 from kimad.plan import BFLOAT16, BUCKET_HEADER_BYTES, Plan
@@ -271,7 +272,7 @@ def is_finite(buffer: Tensor) -> bool:
 
 def is_finite_of_any_type(gradient: Tensor) -> bool:
     """Whether a gradient of any floating-point type, dense or sparse, holds neither NaN nor infinity."""
-    values = gradient if gradient.layout == torch.strided else gradient._values()
+    values = gradient if gradient.layout == torch.strided else sparse_parts(gradient)[1]
     return values.numel() == 0 or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values))
 
 

@@ -40,8 +40,7 @@ class Config:
     forecast: str = "switching"  # how a link's rate is foreseen: one of FORECASTS
     half_life_s: float = 0.5  # s, age at which a link sample counts half, if a newer one has not halved it already
     low_quantile: float = 0.25  # share of steps in which the link may be slower than what is planned on
-    probe_after_s: float = 10.0  # s without a transfer big enough to measure the link, then more is sent
-    probe_bytes: int = 1 << 20  # bytes of such a probe (real gradient, never padding)
+    probe_after_s: float = 10.0  # s without a sample of the link, after which more gradient is sent to have one
     records: int = 1000  # StepRecords kept in memory
     dense: Sequence[str] = ()  # patterns of the names of layers that always travel whole, in float32 or bfloat16
     weight: Mapping[str, float] | Sequence[tuple[str, float]] = ()  # by pattern: factor of a layer's squared error; 1

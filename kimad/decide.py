@@ -26,7 +26,9 @@ from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
 from kimad.monitor import LinkSamples, link_samples
 from kimad.objective import Fixed
-from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan
+from kimad.outage import Outages
+from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan, frame_copies
+from kimad.probe import Probing
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
@@ -118,13 +120,23 @@ class Planner:
         self._ready_s: deque[Floats] = deque(maxlen=READY_STEPS)
         self._typical_ready_s = np.empty(0)
         self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
+        self._wire_bytes = 0.0  # that each rank sends in the step to come, as planned; 0 before it is
+        self._outages, self._in_outage = Outages(), False
+        self._probing = Probing(config.objective, config.probe_after_s, frame_copies(world_size, exchange))
         self._unequal = Unequal(config, world_size, exchange)
         self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
-        """Take in a finished step. Of a void one its link alone counts."""
-        if seen.samples is not None:
+        """Take in a finished step. Of a void one its link alone counts.
+
+        The time of an outage is no rate: the first step of one measures no link, the next, if it is one too, does.
+        """
+        wire_s = seen.everyone.wire_s
+        outage = self._outages.seconds(wire_s, self._wire_bytes) > 0
+        if seen.samples is not None and (self._in_outage or not outage):
             self.observe_links(self._unequal.observe(seen.samples, seen.everyone))
+        self._in_outage = outage
+        self._probing.observe(float(wire_s.max()), self._wire_bytes)
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
@@ -187,6 +199,7 @@ class Planner:
         else:
             pair = self._unequal.pick(step, coarse, closer, now_s)
         if pair is not None:
+            self._wire_bytes = float(self._candidates(menu, [pair.common], bps).wire_bytes[0])
             own = self._options(maker, pair.own)
             plan = Plan(step, self._options(maker, pair.common), pair.ranks, own)
             self._planned(menu, maker, plan, [pair.common, pair.own])
@@ -194,8 +207,9 @@ class Planner:
             return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
         objective = self._config.objective
         fine = closer(objective.pick(coarse.points()))
-        choice = self._complete(menu, fine, objective.pick(fine.points()), forecast)
+        choice = self._complete(menu, coarse, fine, objective.pick(fine.points()), forecast)
         taken = self._candidates(menu, [choice], bps)
+        self._wire_bytes = float(taken.wire_bytes[0])
         plan = Plan(step, self._options(maker, choice))
 
         why = "" if self._verdict is None else self._words(self._verdict, maker, plan, taken, coarse, fine)
@@ -259,17 +273,14 @@ class Planner:
         finer = self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
         return self._candidates(menu, [frontier[i], *finer], coarse.bps)
 
-    def _complete(self, menu: Menu, fine: Candidates, i: int, forecast: Forecast) -> Choice:
+    def _complete(self, menu: Menu, coarse: Candidates, fine: Candidates, i: int, forecast: Forecast) -> Choice:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""
         choice, points = fine.choices[i], fine.points()
         target_s = self._config.objective.target_s(points.compute_s)
         if target_s is not None and target_s > points.step_s[i]:
             choice = self._solver.spend(menu, choice, target_s)
-        if forecast.age_s > self._config.probe_after_s:
-            probe_s = 8 * self._config.probe_bytes / forecast.low_bps  # as the menu counts
-            if choice.cost_s < probe_s:
-                choice = self._solver.solve(menu, probe_s)
-        return choice
+        picked = self._candidates(menu, [choice], forecast.low_bps)
+        return self._probing.choose(menu, self._solver, coarse, picked, forecast)
 
     def _options(self, maker: MenuMaker, choice: Choice) -> dict[str, Option]:
         """Options by layer name, in the model's order; a layer that no bucket carries is nobody's business."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from kimad.coder import Sending
 from kimad.errors import ExchangeError
 from kimad.group import Group, Work
+from kimad.internals import sparse_parts
 from kimad.memory import Memory
 from kimad.monitor import FIRST_PIECE_BYTES, Transfer
 from kimad.plan import MANY, all_reduce_bytes
@@ -147,5 +148,4 @@ def plain_bytes(gradient: Tensor, world_size: int) -> int:
     """Bytes that a rank sends to all-reduce a gradient; of a sparse one its own entries and indices to all others."""
     if gradient.layout == torch.strided:
         return all_reduce_bytes(gradient.numel() * gradient.element_size(), world_size)
-    parts = (gradient._indices(), gradient._values())
-    return (world_size - 1) * sum(part.numel() * part.element_size() for part in parts)
+    return (world_size - 1) * sum(part.numel() * part.element_size() for part in sparse_parts(gradient))

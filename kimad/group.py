@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, Store
 
 from kimad.errors import AttachError
+from kimad.internals import PrefixStore, Store, store_of
 from kimad.layout import Layer, layers_digest
 
 
@@ -47,7 +47,7 @@ def make_group(ddp_group: dist.ProcessGroup, layers: Sequence[Layer], timeout_s:
     key = f"{ddp_group.group_name}/{place}"
     _made[key] += 1
     try:
-        store = PrefixStore(f"{place}/{_made[key]}", ddp_group.get_group_store())
+        store = PrefixStore(f"{place}/{_made[key]}", store_of(ddp_group))
         make = cast(Any, dist).ProcessGroupGloo
         group = make(store, ddp_group.rank(), ddp_group.size(), timedelta(seconds=timeout_s))
     except RuntimeError as error:

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import torch
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 from kimad.config import Config
 from kimad.errors import AttachError
+from kimad.internals import GradBucket, after_backward, hook_name
 from kimad.sinks.jsonl import JsonlSink
 from kimad.state import State
 
@@ -40,8 +40,8 @@ def attach(
             f"attach needs a DistributedDataParallel model, not {type(model).__name__}; wrap it first: "
             "model = DistributedDataParallel(model)"
         )
-    if model._comm_hooks:
-        taken = getattr(model._comm_hooks[0][0], "__qualname__", "a hook")
+    taken = hook_name(model)
+    if taken is not None:
         raise AttachError(f"this model has a communication hook already ({taken}), and DDP allows one only")
     state = State(config, optimizer)
     if out is not None and model.process_group.rank() == 0:
@@ -67,14 +67,13 @@ def hook(state: State, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]
 
 def _end_of_backward(state: State) -> None:
     """Have the State look back once DDP has taken over all gradients: a callback of a callback runs after DDP's own."""
-    queue = torch.autograd.Variable._execution_engine.queue_callback
 
     def before_ddp_finishes() -> None:
         state.end_buckets()
-        queue(state.end_backward)
+        after_backward(state.end_backward)
 
     try:
-        queue(before_ddp_finishes)
+        after_backward(before_ddp_finishes)
     except RuntimeError:  # no backward: with `model.join()` a rank without data answers its peers' hooks from outside
         state.end_buckets()
         state.next_step()

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import final
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kimad.agreement import Agreement
 from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
+from kimad.counters import Counted, Counters
 from kimad.curves import DENSITIES
 from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
 from kimad.error_feedback import make_error_feedback
@@ -32,9 +33,11 @@ from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
 from kimad.monitor import LinkSamples
+from kimad.outage import Outages
 from kimad.plan import Plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
 from kimad.statistics import Statistics, StepLog
+from kimad.tcp import Endpoint
 
 Floats = NDArray[np.float64]
 
@@ -46,12 +49,13 @@ FINAL_BUCKETS_STEP = 2  # DDP builds its buckets anew after the first step, with
 class Loop:
     """Owns the plan in force, the error feedback, and the conversation with the other ranks.
 
-    momentum: the optimizer's, where the error feedback takes it over.
+    before: this process's connections before the group was made. momentum: the optimizer's, where the error feedback
+    takes it over.
     """
 
     def __init__(
         self, config: Config, layers: Sequence[Layer], group: Group, store: Store, sinks: list[Sink],
-        momentum: float = 0.0,
+        before: Mapping[int, Endpoint], momentum: float = 0.0,
     ) -> None:  # fmt: skip
         self._config = config
         self._layers = list(layers)
@@ -70,6 +74,8 @@ class Loop:
         settings = {name: value for name, value in vars(config).items() if name not in OWN}
         self._agreement.check_settings({**settings, "the optimizer's momentum": momentum})
         self._agreement.confirm(self.plan, self._layers)
+        self._counters = Counters(before, self.world_size - 1)
+        self._outages = Outages()
         self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
         self._decision = Decision(self.plan, {}, None, 0.0)
         self._read_curves = curves_due(config, 0)
@@ -152,7 +158,9 @@ class Loop:
 
     def _end_step(self) -> None:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
+        counted = self._counters.read()  # now: the small messages that follow would have rates of their own
         residual_square = self.feedback.squared_norm()
+        began_s = time.monotonic()
         everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square, self.world_size))
         void = everyone.void
         nowhere = everyone.unused.all(axis=0)
@@ -167,8 +175,10 @@ class Loop:
         if done.step < FINAL_BUCKETS_STEP:
             self._exchange.forget_buffers()
             self._coder.forget_buffers()
+        agreement_s = time.monotonic() - began_s - self._decision.solve_s
+        outage_s = self._outages.seconds(everyone.wire_s, log.wire_bytes, agreement_s)
         self._read_curves = curves_due(self._config, self.plan.step, seen)
-        self._record(done, explained, seen.samples, residual_square, void)
+        self._record(done, explained, seen.samples, counted, outage_s, residual_square, void)
         self._agreement.bytes = 0
 
     def _gather_curves(self, log: StepLog) -> Floats:
@@ -196,8 +206,9 @@ class Loop:
         self._agreement.confirm(self.plan, self._layers)
 
     def _record(
-        self, plan: Plan, decision: Decision, samples: LinkSamples | None, residual_square: float, void: bool
-    ) -> None:
+        self, plan: Plan, decision: Decision, samples: LinkSamples | None, counted: Counted, outage_s: float,
+        residual_square: float, void: bool,
+    ) -> None:  # fmt: skip
         log = self._log
         each = samples.each() if samples is not None else [None] * self.world_size
         forecast = self._planner.forecast(log.end_s) if self._planner else None
@@ -222,6 +233,11 @@ class Loop:
                 busy_s=least.busy_s if least else 0.0,
                 transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),
                 ignored=self._planner.ignored_samples if self._planner else 0,
+                outage_s=outage_s,
+                delivery_bps=counted.delivery_bps,
+                min_rtt_s=counted.min_rtt_s,
+                repeated_segments=counted.repeated_segments,
+                other_bps=counted.other_bps,
             ),
             measured={
                 "step_s": log.end_s - log.start_s,

@@ -74,25 +74,42 @@ class LinkSamples:
     def each(self) -> list[LinkSample | None]:
         """One by one."""
         columns = zip(self.bps.tolist(), self.bytes.tolist(), self.busy_s.tolist(), strict=True)
-        return [LinkSample(self.time_s, bps, int(size), busy) if size else None for bps, size, busy in columns]
+        # What cannot be true is kept for whoever counts it, and is no sample.
+        return [LinkSample(self.time_s, bps, int(size), busy) if size and bps > 0 else None
+                for bps, size, busy in columns]  # fmt: skip
+
+
+def enough(count: Floats, bps: Floats | float) -> NDArray[np.bool_]:
+    """Whether so many bytes at a rate in bit/s measure a link."""
+    valid: NDArray[np.bool_] = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (8 * count >= LONG_S * bps))
+    return valid
 
 
 def link_samples(time_s: float, received: Floats, collective: Floats) -> LinkSamples:
     """One sample a rank, from every rank's totals: (N, 2) bytes and busy seconds.
 
     Of a collective the shortest duration over the ranks is the wire's; the rest is waiting. None where the
-    bytes are too few to say anything.
+    bytes are too few to say anything. Totals that cannot be true, or that took no time, have NaN as their rate.
     """
     if len(received) != len(collective):
         raise ValueError(f"totals of {len(received)} ranks and of {len(collective)} do not go together")
     count = received[:, 0] + collective[:, 0]
-    busy = received[:, 1] + (collective[:, 1].min() if len(collective) else 0.0)
-    return samples_of(time_s, count, busy)
+    shortest_s = collective[:, 1][(collective[:, 1] >= 0) & np.isfinite(collective[:, 1])]
+    busy = received[:, 1] + (shortest_s.min() if len(shortest_s) else 0.0)
+    told = np.concatenate([received, collective], axis=1)
+    wrong = ~(np.isfinite(told) & (told >= 0)).all(axis=1) | ((count >= MIN_SAMPLE_BYTES) & (busy == 0))
+    return samples_of(time_s, count, busy, wrong)
 
 
-def samples_of(time_s: float, count: Floats, busy: Floats) -> LinkSamples:
-    """One sample a rank, from (N,) bytes and (N,) busy seconds; none where they are too few to say anything."""
+def samples_of(time_s: float, count: Floats, busy: Floats, wrong: NDArray[np.bool_] | None = None) -> LinkSamples:
+    """One sample a rank, from (N,) bytes and (N,) busy seconds; none where they are too few to say anything.
+
+    wrong: (N,) those that cannot be true; their samples have no number for a rate, and will be counted as ignored.
+    """
+    wrong = np.zeros(len(count), bool) if wrong is None else wrong
     enough = (count >= MIN_SAMPLE_BYTES) | ((count >= MIN_LONG_BYTES) & (busy >= LONG_S))
     enough &= busy > 0
-    count, busy = np.where(enough, count, 0.0), np.where(enough, busy, 0.0)
-    return LinkSamples(time_s, 8 * count / np.where(enough, busy, 1.0), count, busy)
+    enough &= ~wrong
+    count, busy = np.where(enough, count, np.where(wrong, 1.0, 0.0)), np.where(enough, busy, 0.0)
+    bps = np.where(wrong, np.nan, 8 * count / np.where(enough, busy, 1.0))
+    return LinkSamples(time_s, bps, count, busy)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.candidates import Candidates
+from kimad.monitor import FIRST_PIECE_BYTES, LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES
 from kimad.objective import Objective, Points
 from kimad.timeline import finish_s
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-GAP = 1.5  # times by which uplinks must differ before anybody is slow
+GAP, HELD_GAP = 1.5, 1.2  # times by which uplinks must differ before anybody is slow, and for as long as it is
 
 
 @final
@@ -63,6 +64,15 @@ class Rates:
         return replace(self, slow=np.isin(np.arange(len(self.slow)), ranks))
 
     @property
+    def still_slow(self) -> bool:
+        """Whether there are slow ranks, and all of them are slower than the others.
+
+        Downlinks that nobody fills seem slower than they are, so that sending less alone proves nothing.
+        """
+        slow = self.slow
+        return bool(slow.any()) and bool(self.up_bps[~slow].min() >= HELD_GAP * self.up_bps[slow].max())
+
+    @property
     def slowest_bps(self) -> float:
         """Of all links in both directions: the rate of one plan for all."""
         return float(min(self.up_bps.min(), self.down_bps.min()))
@@ -85,7 +95,10 @@ def pair_link_s(p_s: Floats, q_s: Floats, bps: float, rates: Rates) -> Floats:
 @final
 @dataclass(frozen=True)
 class Pairs:
-    """K pairs of the P choices of a frontier, of which the second sends less; whole buckets are the same in both."""
+    """K pairs of the P choices of a frontier, of which the second sends less; whole buckets are the same in both.
+
+    A rank that sends less must still send enough for its uplink to be measured.
+    """
 
     first: Ints  # (K,) number of the choice p
     second: Ints  # (K,) of q
@@ -98,13 +111,24 @@ class Pairs:
         whole = np.stack([choice.whole for choice in among.choices])
         total_s = among.link_s.sum(axis=1)
         alike = (whole[:, None] == whole[None]).all(axis=2)
-        first, second = np.nonzero(alike & (total_s[None] < total_s[:, None]))
+        allowed = alike & (total_s[None] < total_s[:, None]) & measured(among, whole, rates)[None]
+        first, second = np.nonzero(allowed)
         p_s, q_s = among.link_s[first], among.link_s[second]
         in_whole_s = p_s * (among.bps / rates.slowest_bps)
         link_s = np.where(whole[first] >= 0, in_whole_s, pair_link_s(p_s, q_s, among.bps, rates))
         share = float(rates.slow.mean())
         error = (1 - share) * among.error[first] + share * among.error[second]
         return cls(first, second, _points(among, link_s, among.coding_s[first], error), link_s.sum(axis=1))
+
+
+def measured(among: Candidates, whole: Ints, rates: Rates) -> Bools:
+    """(P,) whether frames of slow ranks tell, twice over, what their uplinks carry (`samples_of`). whole: (P, B)."""
+    copies = len(rates.slow) - 1
+    copy_bytes = among.link_s * (among.bps / 8 / copies)
+    timed = copies * np.where(whole < 0, np.maximum(copy_bytes - FIRST_PIECE_BYTES, 0.0), 0.0).sum(axis=1) / 2
+    long = 8 * timed / rates.up_bps[rates.slow].min() >= LONG_S
+    enough: Bools = (timed >= MIN_SAMPLE_BYTES) | ((timed >= MIN_LONG_BYTES) & long)
+    return enough
 
 
 def single(among: Candidates, rates: Rates) -> Points:
@@ -126,5 +150,7 @@ def beats_one_plan(objective: Objective, among: Candidates, rates: Rates, margin
         np.concatenate([one.error, pairs.points.error]),
         one.compute_s,
     )
+    if not len(pairs.first):
+        return None
     picked = objective.pick(both) - len(one.error)
     return None if picked < 0 else (int(pairs.first[picked]), int(pairs.second[picked]))

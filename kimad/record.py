@@ -35,6 +35,11 @@ class LinkRecord:
     busy_s: float = 0.0  # seconds of transfers behind it
     transfers: tuple[tuple[int, float, float], ...] = ()  # of this rank: bytes received, start and end (s, monotonic)
     ignored: int = 0  # samples that could not be true, so far; 0 where this rank does not decide
+    outage_s: float = 0.0  # s of this step, in which the network moved next to nothing; 0: no outage
+    delivery_bps: float | None = None  # at which peers acknowledged what this rank sent, as TCP has it; None: no rate
+    min_rtt_s: float | None = None  # s, TCP's smallest round trip of the latest minutes, to the farthest peer
+    repeated_segments: int | None = None  # that this rank sent again in this step; None: the system does not say
+    other_bps: float | None = None  # of other programs, in the busier direction of the group's interface; None: unknown
 
 
 @final

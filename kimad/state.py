@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
-from torch._C._distributed_c10d import GradBucket
 from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
+from kimad import checkpoint
 from kimad.accumulation import Watch, smallest
 from kimad.coder import Bucket
 from kimad.config import Config
-from kimad.error_feedback import make_error_feedback
-from kimad.errors import AttachError, ConfigError
+from kimad.counters import known_endpoints
+from kimad.errors import AttachError
 from kimad.group import make_group
+from kimad.internals import GradBucket, holds, used_marks
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
 from kimad.momentum import TakenMomentum
@@ -28,7 +29,6 @@ from kimad.shutdown import close_at_exit, closed
 
 log = logging.getLogger("kimad")
 
-VERSION, WARM = 1, "warm_frames"  # of a state_dict; frames that low rank starts from, of any length
 ONE_MODEL = "this State belongs to another model already; make one State a model"
 
 
@@ -93,11 +93,16 @@ class State:
             self.alone = True
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
             return
+        before = known_endpoints()
         if self.config.error_feedback == "dgc":
             self._momentum = TakenMomentum(self._optimizer, [parameter for parameter, _ in named])
-        group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
         momentum = self._momentum.momentum if self._momentum is not None else 0.0
-        self._loop = Loop(self.config, layers, group, store, self.sinks, momentum)
+        try:
+            group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
+            self._loop = Loop(self.config, layers, group, store, self.sinks, before, momentum)
+        except BaseException:
+            self._give_momentum_back()
+            raise
         close_at_exit(self)
         watched = smallest(named)
         if self._loop.rank == 0 and watched is not None:
@@ -189,26 +194,13 @@ class State:
         """
         kind = self.config.error_feedback
         if self._loop is None:
-            saved = self._pending or make_error_feedback(kind).state_dict()
-            return {**saved, "version": VERSION, "error_feedback": kind}
+            return {**checkpoint.to_save(kind, None), **(self._pending or {})}
         self._loop.drain()
-        return {"version": VERSION, "error_feedback": kind, **self._loop.feedback.state_dict()}
+        return checkpoint.to_save(kind, self._loop.feedback)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over a state_dict; before or after the State is bound to its model. Raises ConfigError."""
-        kind = self.config.error_feedback
-        memories = make_error_feedback(kind).state_dict().keys() - {WARM}
-        if saved.get("version") != VERSION:
-            raise ConfigError(
-                f"not a Kimad state_dict: version {saved.get('version')!r}; this version reads version {VERSION}"
-            )
-        if saved.get("error_feedback", "ef14") != kind:
-            raise ConfigError(
-                f"the state_dict is of error_feedback {saved['error_feedback']!r}, and this State has {kind!r}; "
-                "give it the same one, or begin without a state_dict"
-            )
-        if not all(isinstance(saved.get(memory), Mapping) for memory in memories):
-            raise ConfigError(f"not a Kimad state_dict: it must have {', '.join(sorted(memories))}, by layer name")
+        checkpoint.check(saved, self.config.error_feedback)
         if self._loop is None:
             self._pending = saved
         else:
@@ -216,15 +208,7 @@ class State:
 
     def _load(self, saved: Mapping[str, Any]) -> None:
         self.loop.drain()
-        numel = {layer.name: layer.numel for layer in self._names.values()}
-        for memory in self.loop.feedback.state_dict().keys() - {WARM}:
-            for name, tensor in saved[memory].items():
-                if numel.get(name) != tensor.numel():
-                    raise ConfigError(
-                        f"the saved {memory} of {name} has {tensor.numel()} entries, the model {numel.get(name)}"
-                    )
-                if not bool(torch.isfinite(tensor).all()):
-                    raise ConfigError(f"the saved {memory} of {name} is not finite; take another checkpoint")
+        checkpoint.check_layers(saved, self.config.error_feedback, list(self._names.values()))
         self.loop.feedback.load_state_dict(saved)
 
     def close(self) -> None:
@@ -238,12 +222,15 @@ class State:
             self._watch.close()
         if self._loop is not None:
             self._loop.close()
-        if self._momentum is not None:
-            self._momentum.give_back()
-            self._momentum = None
+        self._give_momentum_back()
         for sink in self.sinks:
             sink.close()
         self.sinks.clear()
+
+    def _give_momentum_back(self) -> None:
+        if self._momentum is not None:
+            self._momentum.give_back()
+            self._momentum = None
 
     def leave(self, error: BaseException | None) -> None:
         """Close at the end of the program. Peers that still wait for this rank are told the error that ended it."""
@@ -257,8 +244,9 @@ class State:
 
 def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, Layer]]:
     """The parameters whose gradients DDP exchanges, with their layers, in the model's order."""
-    ignored = set(getattr(model, "parameters_to_ignore", ()))
-    named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in ignored]
+    named = [
+        (n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in model.parameters_to_ignore
+    ]
     sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
     kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
     return [
@@ -268,7 +256,7 @@ def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, 
 
 def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | None:
     """DDP's own marks of the parameters that this rank used; it keeps them with find_unused_parameters alone."""
-    if not model.find_unused_parameters or model.static_graph or not hasattr(model.reducer, "_get_local_used_map"):
+    if not model.find_unused_parameters or model.static_graph:
         return None
     seen = weakref.ref(model)  # a State must not keep its model alive
 
@@ -276,8 +264,7 @@ def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | No
         alive = seen()
         if alive is None:
             raise AttachError("the model of this State is gone")
-        marks: torch.Tensor = alive.reducer._get_local_used_map()
-        return marks
+        return used_marks(alive)
 
     return read
 
@@ -287,7 +274,7 @@ def find_model(state: State) -> DistributedDataParallel:
     models: list[DistributedDataParallel] = [
         thing for thing in gc.get_objects() if issubclass(type(thing), DistributedDataParallel)
     ]
-    holding = [model for model in models if any(s is state for _, s in model._comm_hooks)]
+    holding = [model for model in models if holds(model, state)]
     if not holding:
         raise AttachError("no DDP model has this State in its communication hook")
     if len(holding) > 1:

@@ -147,6 +147,11 @@ class Everyone:
         return self.table[:, 4:6]
 
     @property
+    def wire_s(self) -> Floats:
+        """(N,): seconds from the first piece handed over to the last one received."""
+        return self.table[:, 7]
+
+    @property
     def ready_s(self) -> Floats:
         """(N, B): seconds from the start of the step until each bucket was ready."""
         return self._part(0, self.buckets)

@@ -88,7 +88,7 @@ class Unequal:
         self._streak = new.ranks, (count + 1 if new.ranks == before else 1) if best is not None else 0
         if best is None or self._streak[1] < PATIENCE:
             new = held
-            best = beats_one_plan(self._objective, frontier, held, 1.0) if held.ranks else None
+            best = beats_one_plan(self._objective, frontier, held, 1.0) if held.still_slow else None
         self._ranks = new.ranks if best is not None else ()
         if best is None:
             return None

@@ -49,7 +49,7 @@ def _run(waits: Sequence[tuple[int, Callable[[], None]]], errors: list[tuple[int
             try:
                 wait()
             except BaseException as error:
-                errors.append((number, error))
+                errors.append((number, error.with_traceback(None)))  # which would keep alive what was waited for
                 return
     finally:
         end.set()

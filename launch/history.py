@@ -66,7 +66,7 @@ class History:
         return np.array([float(s.wire_bytes + s.control_bytes) for s in self.steps])
 
     def link(self, name: str) -> Floats:
-        """`mean_bps`, `low_bps` or `spread` of the forecast after each step; NaN while nothing is known."""
+        """A number of `LinkRecord`, such as `mean_bps`, for each step; NaN where it is not known."""
         return np.array([_known(getattr(s.link, name)) for s in self.steps])
 
     @property
@@ -150,6 +150,11 @@ class StepParser:
                     samples_bps=tuple(map(_number, link.get("samples_bps", ()))),
                     bytes=int(link.get("bytes", 0)),
                     busy_s=float(link.get("busy_s", 0.0)),
+                    outage_s=float(link.get("outage_s", 0.0)),
+                    delivery_bps=_number(link.get("delivery_bps")),
+                    min_rtt_s=_number(link.get("min_rtt_s")),
+                    repeated_segments=_count(link.get("repeated_segments")),
+                    other_bps=_number(link.get("other_bps")),
                 ),
                 measured=_numbers(fields["measured"]),
                 predicted=_numbers(fields.get("predicted", {})),
@@ -221,6 +226,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def _numbers(fields: dict[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in fields.items() if value is not None}
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _number(value: Any) -> float | None:

@@ -84,10 +84,11 @@ def _measure(ranks: int, steps: int, folder: Path, module: bool, program: Sequen
             return replace(workload, note=f"{ranks} ranks on {usable_cores()} cores"), 0
         note(COMMAND, "no step had a gradient that was finite and not zero; nothing is written")
     elif outcome.ending.exit_code == 0 and any(report.attached for report in outcome.reports.values()):
-        from kimad.launch.profiler import CODING_STEPS, SETTLING_STEPS
+        from kimad.launch.profiler import ALL_STEPS, CODING_STEPS, ENDED_STEPS, SETTLING_STEPS
 
-        needed = SETTLING_STEPS + steps + CODING_STEPS + 1
-        parts = f"{SETTLING_STEPS} until DDP has settled, {steps} measured, {CODING_STEPS} with coding, and one forward"
+        needed = ALL_STEPS + steps + 1
+        parts = f"{SETTLING_STEPS} until DDP has settled, {steps} measured, {CODING_STEPS} with coding, {ENDED_STEPS} "
+        parts += "with all that ends a step, and one forward"
         note(COMMAND, f"the script ended too early: it must train for {needed} steps or more ({parts})")
     shutil.rmtree(folder, ignore_errors=True)
     return None, outcome.ending.exit_code or 1
@@ -125,6 +126,7 @@ def describe(workload: Workload) -> dict[str, object]:
             for b, bucket in enumerate(workload.buckets)
         ],
         "coding": dict(workload.coding),
+        "overhead_s": dict(workload.overhead_s),
     }
 
 
@@ -141,4 +143,7 @@ def table(figures: dict[str, object]) -> str:
     coding = figures["coding"]
     text = ", ".join(f"{k} {v:.2f}" for k, v in coding.items()) if isinstance(coding, dict) else ""
     lines.append(f"coding, measured / expected: {text}")
+    overhead = figures["overhead_s"]
+    text = ", ".join(f"{k} {1e3 * v:.1f}" for k, v in overhead.items()) if isinstance(overhead, dict) else ""
+    lines.append(f"beside coding, ms a step: {text}")
     return "\n".join(lines)

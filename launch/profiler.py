@@ -6,7 +6,9 @@ with all ranks at work at once, and training goes on as it would.
 
 # No `from __future__ import annotations`: DDP compares the hook's annotations with the real classes.
 
+import statistics
 import time
+import weakref
 from pathlib import Path
 from typing import Any, final
 
@@ -15,21 +17,24 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 from kimad.coder import Bucket
 from kimad.curves import sample_stride
+from kimad.internals import GradBucket, after_backward, hook_name
 from kimad.launch import forward
 from kimad.launch import trial as coding
+from kimad.launch.step_end import FIRST_STEPS, KINDS, STEPS, StepEnd
 from kimad.layout import Slot, pack
-from kimad.sim.workload import Workload
+from kimad.sim.workload import OVERHEADS, Workload
 from kimad.state import layers_of
 
 SETTLING_STEPS = 3  # DDP builds its buckets anew after the first step, with static_graph after the second
 SAMPLES = 1024  # of each layer's gradient
 SNAPSHOTS = 8  # steps whose gradients are kept
 CODING_STEPS = len(coding.OPTIONS) * coding.STEPS
+ENDED_STEPS = len(KINDS) * (FIRST_STEPS + STEPS)
+ALL_STEPS = SETTLING_STEPS + CODING_STEPS + ENDED_STEPS  # and those that are measured
 
 
 @final
@@ -37,6 +42,7 @@ class Profiler:
     """Watches a DDP model for `steps` steps, writes the workload, and ends the script at its next forward."""
 
     def __init__(self, model: DistributedDataParallel, steps: int, out: Path) -> None:
+        self._model = weakref.ref(model)  # which holds this profiler
         self._group = model.process_group
         self._ranks = self._group.size()
         self._steps = steps
@@ -50,8 +56,12 @@ class Profiler:
         self._snapshots: list[dict[str, NDArray[np.float32]]] = []  # this rank's gradient, by layer
         self._step = 0
         self._began_s = time.monotonic()
+        self._began_cpu_s = time.thread_time()
+        self._crowding: list[float] = []  # seconds of a step's computing / those of the processor behind them
         self._trial: coding.Trial | None = None
         self._factors: list[float] = []  # one for each of coding.OPTIONS
+        self._step_end: StepEnd | None = None
+        self._ends_s: list[tuple[float, float]] = []  # one for each of KINDS: a step's end, reading the curves
         model.register_comm_hook(self, profile_hook)
         forward.before_each_training_step(model, self._before_forward)
 
@@ -68,12 +78,17 @@ class Profiler:
         if measured:
             self._ready_s[-1].append(ready_s - self._began_s)
         if bucket.is_last():
+            if measured:
+                self._crowding.append(self._ready_s[-1][-1] / (time.thread_time() - self._began_cpu_s))
             self._average(measured)
 
     def _average(self, measured: bool) -> None:
+        buffers = enumerate(zip(self._waiting, self._slots, strict=True))
+        buckets = [Bucket(self._step, b, buffer, slots) for b, ((buffer, _), slots) in buffers]
         if self._trial is not None:
-            buffers = enumerate(zip(self._waiting, self._slots, strict=True))
-            self._trial.code([Bucket(self._step, b, buffer, slots) for b, ((buffer, _), slots) in buffers])
+            self._trial.code(buckets)
+        if self._step_end is not None:
+            self._step_end.run(buckets)
         if measured and len(self._snapshots) < min(SNAPSHOTS, self._steps):
             self._keep_snapshot()
         for buffer, done in self._waiting:
@@ -81,9 +96,8 @@ class Profiler:
             dist.all_reduce(buffer, group=self._group)
             done.set_result(buffer)
         self._waiting = []
-        queue = torch.autograd.Variable._execution_engine.queue_callback
         try:
-            queue(lambda: queue(self._end_of_backward))
+            after_backward(lambda: after_backward(self._end_of_backward))
         except RuntimeError:  # no backward: with `model.join()` a rank without data answers its peers from outside
             self._end_of_backward()
 
@@ -99,30 +113,45 @@ class Profiler:
 
     def _end_of_backward(self) -> None:
         self._step += 1
-        self._began_s = time.monotonic()
+        self._began_s, self._began_cpu_s = time.monotonic(), time.thread_time()
 
     def _before_forward(self) -> None:
         if self._trial is not None and self._trial.done:
             self._factors.append(self._trial.factor())
             self._trial = None
-        if len(self._ready_s) >= self._steps and self._trial is None:
-            if len(self._factors) < len(coding.OPTIONS):
-                self._trial = coding.Trial(self._layers, coding.OPTIONS[len(self._factors)], self._ranks)
-            else:
-                self._finish()
+        if self._step_end is not None and self._step_end.done:
+            self._ends_s.append(self._step_end.seconds())
+            self._step_end = None
+        if len(self._ready_s) >= self._steps and self._trial is None and self._step_end is None:
+            self._next_phase()
+
+    def _next_phase(self) -> None:
+        model = self._model()
+        if len(self._factors) < len(coding.OPTIONS):
+            self._trial = coding.Trial(self._layers, coding.OPTIONS[len(self._factors)], self._ranks)
+        elif len(self._ends_s) < len(KINDS) and model is not None:
+            self._step_end = StepEnd(model, self._layers, KINDS[len(self._ends_s)])
+        else:
+            self._finish()
 
     def _finish(self) -> None:
         """Gather, write on rank 0, and end the script: on all ranks before the same forward."""
         own = torch.tensor(self._ready_s[: self._steps], dtype=torch.float64)
         every = [torch.empty_like(own) for _ in range(self._ranks)]
         dist.all_gather(every, own, group=self._group)
-        factors = torch.tensor(self._factors, dtype=torch.float64)
-        dist.all_reduce(factors, dist.ReduceOp.MAX, group=self._group)
+        slowest = torch.tensor([*self._factors, *self._overheads_s()], dtype=torch.float64)
+        dist.all_reduce(slowest, dist.ReduceOp.MAX, group=self._group)
         if dist.get_rank(self._group) == 0:
-            self._workload(torch.stack(every, dim=1), factors).save(self._out)
+            self._workload(torch.stack(every, dim=1), slowest.tolist()).save(self._out)
         raise SystemExit(0)
 
-    def _workload(self, ready_s: Tensor, factors: Tensor) -> Workload:
+    def _overheads_s(self) -> list[float]:
+        """In the order of OVERHEADS, on the share of the processors that a rank had while all were computing."""
+        crowding = max(1.0, statistics.median(self._crowding))
+        ends_s, readings_s = zip(*self._ends_s, strict=True)
+        return [crowding * seconds for seconds in (*ends_s, statistics.median(readings_s))]
+
+    def _workload(self, ready_s: Tensor, slowest: list[float]) -> Workload:
         layers = [layer for layer in self._layers if layer.numel]  # of the others nothing travels
         order = {layer.name: i for i, layer in enumerate(layers)}
         carried = [[order[slot.layer.name] for slot in slots if slot.layer.numel] for slots in self._slots]
@@ -134,18 +163,19 @@ class Profiler:
             buckets=tuple(tuple(carried[b]) for b in full),
             ready_s=ready_s.numpy()[:, :, full],
             gradients=tuple(np.stack([taken[layer.name] for taken in snapshots]) for layer in layers),
-            coding=coding.by_operator(factors.tolist()),
+            coding=coding.by_operator(slowest[: -len(OVERHEADS)]),
+            overhead_s=dict(zip(OVERHEADS, slowest[-len(OVERHEADS) :], strict=True)),
             note=f"{self._ranks} ranks on one machine",
         )
 
 
 def obstacle(model: DistributedDataParallel) -> str | None:
     """Why a model cannot be profiled; None if it can. The same on every rank."""
-    own = model._get_ddp_logging_data().get("comm_hook")  # type: ignore[no-untyped-call]
+    own = hook_name(model)
     if model.mixed_precision is not None:
         return "DDP(mixed_precision=...) uses the hook of this model; profile it without"
-    if model._comm_hooks or own:
-        return f"the script registered {own or 'a hook of its own'} on this model; profile it without"
+    if own is not None:
+        return f"the script registered {own} on this model; profile it without"
     for parameter, layer in layers_of(model):
         if parameter.device.type != "cpu":
             return f"parameter {layer.name} is on {parameter.device}; only training on the CPU is profiled as yet"

@@ -11,10 +11,10 @@ from typing import final
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 import kimad
+from kimad.internals import PrefixStore, TCPStore, hook_name, store_of
 from kimad.launch.backends.backend import Seat, Shaper
 from kimad.launch.backends.registry import BACKENDS
 from kimad.launch.groups import on_every_new_group, warm_up
@@ -89,11 +89,11 @@ class Session:
             self._update(shaping=shaping)
 
     def _attach(self, model: DistributedDataParallel) -> None:
-        own = model._get_ddp_logging_data().get("comm_hook")  # type: ignore[no-untyped-call]
+        own = hook_name(model)
         if model.mixed_precision is not None:
             log.warning("DDP(mixed_precision=...) uses the hook of this model: Kimad leaves it alone")
-        elif model._comm_hooks or own:
-            log.warning("the script registered %s on this model: Kimad leaves it alone", own or "a hook of its own")
+        elif own is not None:
+            log.warning("the script registered %s on this model: Kimad leaves it alone", own)
         else:
             # A second model's records would mix with the first one's.
             out = self._folder if not self._states else self._folder / f"model{len(self._states) + 1}"
@@ -144,8 +144,8 @@ class Session:
 def store_ports() -> frozenset[int]:
     """Ports of the rendezvous store: its traffic is torch's own, and not the training's."""
     ports = {int(text) for text in [os.environ.get("MASTER_PORT", "")] if text.isdecimal()}
-    if dist.is_initialized():
-        store = dist.distributed_c10d._get_default_store()
+    if dist.group.WORLD is not None:
+        store = store_of(dist.group.WORLD)
         while isinstance(store, PrefixStore):
             store = store.underlying_store
         if isinstance(store, TCPStore):

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection
 from typing import final
 
-from kimad.launch.tcp import Connection, TcpInfo, socket_descriptors
+from kimad.tcp import Connection, TcpInfo, socket_descriptors
 
 
 @final

@@ -47,7 +47,7 @@ class Trial:
         return len(self._factors) >= STEPS
 
     def code(self, buckets: Sequence[Bucket]) -> None:
-        """Code a step: encode every bucket, decode as many frames of each as there would be, and look at the residual.
+        """Code a step: encode every bucket, and decode as many frames of each as there would be.
 
         Gradients of another type than float32 are never coded.
         """
@@ -56,7 +56,6 @@ class Trial:
         for bucket in buckets:
             if bucket.buffer.dtype == torch.float32 and bucket.buffer.layout == torch.strided:
                 self._code(bucket, log)
-        self._feedback.squared_norm()
         self._feedback.end_step(set())
         measured_s, expected_s = time.monotonic() - began_s, sum(log.expected_s.values())
         self._factors.append(measured_s / expected_s if expected_s else 1.0)  # nothing is coded of a NaN

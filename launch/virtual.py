@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kimad.group import Group, Work
+from kimad.internals import sparse_parts
 from kimad.launch.schedule import finish_s
 from kimad.trace import HostLink, Link, Scale
 
@@ -192,5 +193,4 @@ def _part(link: Link, share: float) -> Link:
 def _bytes(tensor: Tensor) -> int:
     if tensor.layout == torch.strided:
         return tensor.numel() * tensor.element_size()
-    parts = (tensor._indices(), tensor._values())
-    return sum(part.numel() * part.element_size() for part in parts)
+    return sum(part.numel() * part.element_size() for part in sparse_parts(tensor))

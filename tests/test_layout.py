@@ -15,7 +15,7 @@ import pytest
 from tests.source import EVERYTHING, LIBRARY, ROOT, dotted, imports, paths, sources, uses_module
 
 MAX_LINES = 300
-MAY_COMMUNICATE = {"hook", "state", "group"}
+MAY_COMMUNICATE = {"hook", "state", "group", "internals"}
 HEAVY = ("click", "matplotlib", "tensorboard", "prometheus_client", "rich", "sklearn", "scipy")
 UNSAFE_MODULES = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib")
 UNSAFE_CALLS = {"eval", "exec", "builtins.eval", "builtins.exec", "os.system", "os.popen", "yaml.load"}
@@ -45,6 +45,17 @@ def test_setuptools_lists_every_package() -> None:
         parts = path.relative_to(ROOT).parent.parts
         found.add(".".join(parts if parts[0] == "kimad" else ("kimad", *parts)))
     assert sorted(listed) == sorted(found)
+
+
+def test_torch_is_declared_as_far_as_it_was_run() -> None:
+    """The README names the versions that were run; the declared range ends with the oldest and with the newest."""
+    tomllib = pytest.importorskip("tomllib")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Install\n")[1].split("\n## ")[0]
+    run = sorted((int(major), int(minor)) for major, minor in re.findall(r"\b(\d+)\.(\d+)\.\d+\b", section))
+    (major, minor), (_, newest) = run[0], run[-1]
+    assert f"torch>={major}.{minor},<{major}.{newest + 1}" in declared
+    assert f"torch {major}.{minor} to {major}.{newest}," in section
 
 
 def test_every_package_has_an_init() -> None:

@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.forecast.doubt import Doubt
-from kimad.forecast.evidence import MAX_BPS, MIN_BPS, Weighing
+from kimad.forecast.doubt import SHORTEST_S, Doubt
+from kimad.forecast.evidence import FULL_WEIGHT_S, MAX_BPS, MIN_BPS, Weighing
 from kimad.forecast.interface import Estimator, Forecasts, Level
 from kimad.monitor import LinkSamples
 
@@ -19,9 +19,11 @@ LOWEST, HIGHEST = math.log(MIN_BPS), math.log(MAX_BPS)
 
 @final
 class Calibrated(Estimator):
-    """Any level; samples are weighed before it, and its low quantile is calibrated behind it."""
+    """Any level; samples are weighed before it, and its low quantile is calibrated behind it.
 
-    SOLID_BYTES, SOLID_S = 256 << 10, 50e-3  # a sample of so many bytes, or so long a one, measures the link
+    Latency and scheduling may have cost a sample the seconds that a full one lasts, so the high rate of a short one is
+    higher.
+    """
 
     def __init__(self, level: Level, half_life_s: float, low_quantile: float, links: int = 1) -> None:
         self._level = level
@@ -29,7 +31,7 @@ class Calibrated(Estimator):
         self._doubt = Doubt(low_quantile, links)
         self._known = np.zeros(links, bool)
         self._newest_s = np.zeros(links)
-        self._solid_s = np.full(links, -math.inf)
+        self._lost = np.ones(links)  # (seconds of the newest sample + those that it may have lost) / its seconds
 
     @property
     def ignored(self) -> int:
@@ -41,11 +43,14 @@ class Calibrated(Estimator):
         self._level.update(evidence)
         self._known |= evidence.seen
         self._newest_s[evidence.seen] = samples.time_s
-        solid = (samples.bytes >= self.SOLID_BYTES) | (samples.busy_s >= self.SOLID_S)
-        self._solid_s[evidence.seen & solid] = samples.time_s
+        busy_s = np.maximum(np.where(evidence.seen, samples.busy_s, 1.0), SHORTEST_S)
+        np.copyto(self._lost, 1 + FULL_WEIGHT_S / busy_s, where=evidence.seen)
 
     def forecast(self, now_s: float) -> Forecasts:
         level = np.where(self._known, self._level.log_bps(), np.nan)
-        low = self._doubt.low(level, np.fmax(now_s - self._newest_s, 0.0))
-        mean_bps, low_bps = (np.exp(np.minimum(np.maximum(logs, LOWEST), HIGHEST)) for logs in (level, low))
-        return Forecasts(mean_bps, low_bps, self._doubt.scale.copy(), now_s - self._solid_s)
+        age_s = now_s - self._newest_s
+        low, high = (bound(level, np.fmax(age_s, 0.0)) for bound in (self._doubt.low, self._doubt.high))
+        mean_bps, low_bps, high_bps = (
+            np.exp(np.minimum(np.maximum(logs, LOWEST), HIGHEST)) for logs in (level, low, high + np.log(self._lost))
+        )
+        return Forecasts(mean_bps, low_bps, self._doubt.scale.copy(), age_s, high_bps)

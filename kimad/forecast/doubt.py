@@ -4,6 +4,7 @@
     theta = theta + γ · (q - [e < theta · scale])
     scale = scale + g · (min(|e|, 3 · scale + 0.05) - scale)            how much they are off by of late
     low   = level + theta · scale · drift
+    high  = level + 3 · max(scale, 0.2) · drift             what the link may have become: no forecast has been near it
 
 Each real rate below `low` pushes theta down by γ (1 - q), each one above pulls it up by γ q. So it rests only where a
 share q of them lies below, whatever the link does and however wrong the level is (adaptive conformal inference, Gibbs
@@ -59,6 +60,11 @@ class Doubt:
         """(N,) ln of the low rate, where the newest sample is `age_s` old."""
         low: Floats = level + self._theta * self._scale * self._drift(age_s + self._usual_s)
         return low
+
+    def high(self, level: Floats, age_s: Floats) -> Floats:
+        """(N,) ln of a rate that the link hardly exceeds; 0.2 at least, as a link that was still may yet change."""
+        high: Floats = level + self.WILD * np.maximum(self._scale, self.START) * self._drift(age_s + self._usual_s)
+        return high
 
     def update(self, level: Floats, evidence: Evidence, known: NDArray[np.bool_]) -> None:
         """Learn from what came true of `level`, of the links that were known before."""

@@ -23,7 +23,8 @@ class Forecast:
     mean_bps: float
     low_bps: float  # what is planned on
     spread: float  # mean relative error of such forecasts so far
-    age_s: float  # s since a transfer big enough to measure the link
+    age_s: float  # s since the newest sample
+    high_bps: float  # what it may be at most
 
 
 @final
@@ -35,13 +36,15 @@ class Forecasts:
     low_bps: Floats  # (N,)
     spread: Floats  # (N,)
     age_s: Floats  # (N,)
+    high_bps: Floats  # (N,)
 
     def slowest(self) -> Forecast | None:
         """That of the link with the smallest low rate, or None until every link has been measured."""
         if not len(self.low_bps) or np.isnan(self.low_bps).any():
             return None
         i = int(self.low_bps.argmin())
-        return Forecast(*(float(column[i]) for column in (self.mean_bps, self.low_bps, self.spread, self.age_s)))
+        columns = (self.mean_bps, self.low_bps, self.spread, self.age_s, self.high_bps)
+        return Forecast(*(float(column[i]) for column in columns))
 
 
 class Estimator(ABC):

@@ -83,7 +83,10 @@ class Scenario:
         workload = self.workload
         buckets = tuple(tuple(workload.layers[i] for i in bucket) for bucket in workload.buckets)
         ranks = max(2, workload.ready_s.shape[1])
-        return Site(buckets, self.workers, self.used_exchange, self.latency_s, dict(workload.coding), ranks)
+        return Site(
+            buckets, self.workers, self.used_exchange, self.latency_s, dict(workload.coding), ranks,
+            dict(workload.overhead_s),
+        )  # fmt: skip
 
     @property
     def strategies(self) -> list[str]:
@@ -139,7 +142,8 @@ def follow(scenario: Scenario, name: str, chosen: Strategy) -> Result:
     rows: list[tuple[float, float, float, float, float]] = []
     for step in range(scenario.steps):
         loads = chosen.loads()
-        times = run_step(start_s, computing.next_step(), loads, links, scenario.header_share)
+        computing_s = computing.next_step() + (chosen.end_s if step else 0.0)  # the end of the step before takes it
+        times = run_step(start_s, computing_s, loads, links, scenario.header_share)
         owed.next_step(chosen.plan.own_ranks if chosen.plan is not None else ())
         reading = owed.read() if chosen.reads_curves else None
         predicted_s = chosen.predicted_s if chosen.predicted_s is not None else np.nan

@@ -7,7 +7,8 @@
     free      = arrived_b + decode_b                                        the wire's thread decodes
 
 This is the runtime's order of work: one thread encodes, a second one sends, receives and decodes. Computing uses all of
-a worker's share of the processors, so coding beside it delays it by the seconds of coding, and takes twice as long.
+a worker's share of the processors, so coding beside it delays it by the seconds of coding, and takes twice as long. For
+the same reason the end of the step before, statistics to decision, stands in the computing of this one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
@@ -15,6 +15,7 @@ from kimad.config import SOLVERS, Config
 from kimad.cost import start_s
 from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
 from kimad.errors import ConfigError
+from kimad.forecast import Forecast
 from kimad.layout import Layer, Slot, pack
 from kimad.naming import parse_objective
 from kimad.objective import Off
@@ -41,6 +42,7 @@ class Site:
     latency_s: float  # one way
     coding: dict[str, float]  # operator -> measured / expected seconds
     measured_ranks: int  # ranks whose frames were decoded when `coding` was measured
+    overhead_s: dict[str, float] = field(default_factory=dict)  # of workload.OVERHEADS, a step
 
     def coding_s(self, option: Option, numel: int) -> float:
         """Seconds of encoding and decoding one layer."""
@@ -98,6 +100,7 @@ class Strategy(ABC):
     plan: Plan | None = None  # None where what is sent is no plan of ours
     predicted_s: float | None = None  # step time that was predicted for the step to come
     reads_curves: bool = False  # whether the step to come reads the error curves
+    end_s: float = 0.0  # of the processor, for the end of a step: statistics, agreement, decision, record
 
     @abstractmethod
     def loads(self) -> list[Load]:
@@ -106,10 +109,11 @@ class Strategy(ABC):
 
 @final
 class Fixed(Strategy):
-    """The same plan in every step: plain DDP, or one option for every layer."""
+    """The same plan in every step: one option for every layer, or plain DDP, which has no hook."""
 
-    def __init__(self, site: Site, plan: Plan) -> None:
+    def __init__(self, site: Site, plan: Plan, *, hooked: bool = True) -> None:
         self.plan = plan if modelled(plan) else None
+        self.end_s = site.overhead_s.get("fixed", 0.0) if hooked else 0.0
         self._loads = site.loads(plan, [pack(bucket) for bucket in site.buckets])
 
     def loads(self) -> list[Load]:
@@ -132,9 +136,17 @@ class Adaptive(Strategy):
         self.plan: Plan = first_plan(config, layers, site.world_size, site.exchange)
         self.decision = Decision(self.plan, {}, None, 0.0)
         self.reads_curves = curves_due(config, 0)
+        self.end_s = site.overhead_s.get("adaptive", 0.0)
 
     def loads(self) -> list[Load]:
-        return self._site.loads(self.plan, self._slots)
+        loads = self._site.loads(self.plan, self._slots)
+        return self._with_reading(loads) if self.reads_curves else loads
+
+    def _with_reading(self, loads: Sequence[Load]) -> list[Load]:
+        """The error curves are read while encoding, each layer by its size."""
+        sizes = [sum(slot.layer.nbytes for slot in bucket) for bucket in self._slots]
+        entry_s = self._site.overhead_s.get("reading", 0.0) / sum(sizes)
+        return [replace(a, encode_s=a.encode_s + entry_s * size) for a, size in zip(loads, sizes, strict=True)]
 
     def observe(self, seen: Observation) -> None:
         """A step is done."""
@@ -143,6 +155,10 @@ class Adaptive(Strategy):
         self.plan = self.decision.plan
         self.predicted_s = self.decision.predicted.get("step_s")
         self.reads_curves = curves_due(self._config, self.plan.step, seen)
+
+    def forecast(self, now_s: float) -> Forecast | None:
+        """Of the slowest worker's link, as the planner has it."""
+        return self._planner.forecast(now_s)
 
     def dense_above_bps(self, near_bps: float) -> float | None:
         """Link rate in bit/s above which it would choose plain DDP, as the planner has it."""
@@ -215,7 +231,7 @@ def make_strategy(text: str, site: Site, layers: Sequence[Layer]) -> Strategy:
             f"strategy {text!r}: a solver is one of {', '.join(SOLVERS)}, for an objective that decides"
         )
     if isinstance(objective, Off):
-        return Fixed(site, Plan(0, {layer.name: FLOAT32 for layer in layers}))
+        return Fixed(site, Plan(0, {layer.name: FLOAT32 for layer in layers}), hooked=False)
     config = Config(objective=objective, solver=solver or Config.solver)
     if not objective.adaptive:
         return Fixed(site, first_plan(config, layers, site.world_size, site.exchange))

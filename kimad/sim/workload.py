@@ -27,6 +27,8 @@ MAX_LAYERS = 100_000
 MAX_NUMEL = 2**32 - 1  # entries of a layer; frames count them in 32 bits
 MAX_ITEM_BYTES = 16  # of an entry
 MAX_CODING = 1e6  # times that coding takes as long as expected
+OVERHEADS = ("fixed", "adaptive", "reading")  # a step's end without and with a decision, and reading the error curves
+MAX_OVERHEAD_S = 1e3
 _DAMAGE = (  # what unpacking a damaged file raises
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError,
     OverflowError, MemoryError,
@@ -51,6 +53,7 @@ class Workload:
     ready_s: Floats  # (S, R, B) s from the start of a step (the end of the backward before) until a bucket was ready
     gradients: tuple[Samples, ...]  # L times (snapshots, samples): the same entries of the gradient, step after step
     coding: Mapping[str, float] = field(default_factory=dict)  # operator -> measured / expected seconds of coding
+    overhead_s: Mapping[str, float] = field(default_factory=dict)  # of OVERHEADS -> s a step, beside coding
     note: str = ""  # where it was measured
 
     def __post_init__(self) -> None:
@@ -71,6 +74,11 @@ class Workload:
         if not all(0 < factor < MAX_CODING for factor in self.coding.values()):
             raise WorkloadError(
                 f"workload {self.name!r}: coding is {dict(self.coding)}; each must be above 0 and below {MAX_CODING:g}"
+            )
+        if not all(name in OVERHEADS and 0 <= s <= MAX_OVERHEAD_S for name, s in self.overhead_s.items()):
+            raise WorkloadError(
+                f"workload {self.name!r}: overhead_s is {dict(self.overhead_s)}; allowed: 0 to {MAX_OVERHEAD_S:g} s of "
+                f"{', '.join(OVERHEADS)}"
             )
         carried = sorted(i for bucket in self.buckets for i in bucket)
         if carried != list(range(len(self.layers))):
@@ -107,6 +115,7 @@ class Workload:
             "layers": [[la.name, list(la.shape), la.dtype, la.itemsize] for la in self.layers],
             "buckets": [list(b) for b in self.buckets],
             "coding": dict(self.coding),
+            "overhead_s": dict(self.overhead_s),
         }
         arrays = {f"gradient{i}": samples for i, samples in enumerate(self.gradients)}
         packed = io.BytesIO()
@@ -137,6 +146,7 @@ class Workload:
                         np.asarray(parts[f"gradient{i}"], np.float32) for i in range(len(header["layers"]))
                     ),
                     coding={str(k): float(v) for k, v in header["coding"].items()},
+                    overhead_s={str(k): float(v) for k, v in header.get("overhead_s", {}).items()},
                     note=str(header["note"]),
                 )
         except WorkloadError:

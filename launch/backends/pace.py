@@ -19,9 +19,9 @@ from kimad.launch.groups import warm_up
 from kimad.launch.job import Job
 from kimad.launch.schedule import Schedule
 from kimad.launch.sockets import SocketSet
-from kimad.launch.tcp import UNLIMITED, Connection, TcpInfo
 from kimad.launch.truth import TruthRow, open_truth, truth_path
 from kimad.launch.window import WindowCheck
+from kimad.tcp import UNLIMITED, Connection, TcpInfo
 from kimad.trace import Link, Scale
 
 TICK_S = 0.015  # between two settings of the rates; shorter costs more than 2 % of a core

@@ -23,11 +23,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 import kimad
 from kimad.files import replacing
-from kimad.launch.tcp import read_own
 from kimad.layout import pack
 from kimad.objective import Fixed
 from kimad.plan import fixed_plan
 from kimad.state import State, layers_of
+from kimad.tcp import read_own
 
 FIXED = "fixed:int8"
 OBJECTIVES = (FIXED, "progress")

@@ -81,3 +81,28 @@ def forecast_errors(history: History) -> dict[str, Any] | None:
         "bias": float(np.median(error)),  # above 0: forecast too fast
         "low_above_truth": float(np.mean(low_bps[usable] > followed_bps[usable])),  # share of steps
     }
+
+
+def kernel_figures(history: History) -> dict[str, Any] | None:
+    """What the kernel counted on rank 0; None where it was never read.
+
+    `steps` have a delivery rate; `delivery_to_sample` and `delivery_to_truth` are medians of it over their measured and
+    true rates. `other_bps` is the mean of what other programs moved.
+    """
+    delivery_bps, rtt_s = history.link("delivery_bps"), history.link("min_rtt_s")
+    repeated, other_bps = history.link("repeated_segments"), history.link("other_bps")
+    if not np.isfinite(repeated).any():
+        return None
+    return {
+        "steps": int(np.isfinite(delivery_bps).sum()),
+        "delivery_to_sample": _median_share(delivery_bps, history.samples_bps),
+        "delivery_to_truth": _median_share(delivery_bps, true_bps(history, slowest(history))),
+        "min_rtt_s": float(np.nanmin(rtt_s)) if np.isfinite(rtt_s).any() else None,
+        "repeated_segments": int(np.nansum(repeated)),
+        "other_bps": float(np.nanmean(other_bps)) if np.isfinite(other_bps).any() else None,
+    }
+
+
+def _median_share(part: Floats, whole: Floats) -> float | None:
+    usable = np.isfinite(part) & np.isfinite(whole) & (whole > 0)
+    return float(np.median(part[usable] / whole[usable])) if usable.any() else None

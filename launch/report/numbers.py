@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from kimad.launch.history import Floats, History
-from kimad.launch.report.link import forecast_errors
+from kimad.launch.report.link import forecast_errors, kernel_figures
 from kimad.launch.summary import sum_up
 
 PARTS = ("compute_s", "encode_s", "wire_s", "decode_s")  # what a step's seconds go to; the rest is waiting
@@ -48,7 +48,7 @@ def figures(history: History) -> dict[str, Any]:
     """Everything that is one number: plain JSON, None where it is not known."""
     total = sum_up(history.steps)
     config, ending = history.config, history.summary
-    step_s = history.measured("step_s")
+    step_s, outage_s = history.measured("step_s"), history.link("outage_s")
     return {
         "name": history.name,
         "folder": str(history.folder),
@@ -73,6 +73,8 @@ def figures(history: History) -> dict[str, Any]:
         "parts": {name: _mean(history.measured(name)) for name in (*PARTS, "wait_s", "solve_s")},
         "prediction": prediction_errors(history),
         "forecast": forecast_errors(history),
+        "outages": {"steps": int((outage_s > 0).sum()), "seconds": float(outage_s.sum())},
+        "tcp": kernel_figures(history),
         "final_loss": final_loss(history),
         "exit_code": ending.get("exit_code") if ending else None,
     }

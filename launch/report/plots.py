@@ -91,9 +91,10 @@ def parts_plot(run: History, name: str) -> Plot | None:
 
 
 def link_plot(run: History, name: str) -> Plot | None:
-    """The true rate, samples, and the forecast with its low quantile."""
+    """The true rate, samples, the forecast with its low quantile, and TCP's own rate."""
     truth = slowest(run)
     mean_mbps, low_mbps, samples_mbps = run.link("mean_bps") / 1e6, run.link("low_bps") / 1e6, run.samples_bps / 1e6
+    delivery_mbps = run.link("delivery_bps") / 1e6
     if truth is None and not np.isfinite(mean_mbps).any() and not np.isfinite(samples_mbps).any():
         return None
     top_mbps = _top(truth, np.concatenate((mean_mbps, samples_mbps)))
@@ -116,6 +117,9 @@ def link_plot(run: History, name: str) -> Plot | None:
             inside = np.where(samples_mbps <= top_mbps, samples_mbps, np.nan)
             if np.isfinite(inside).any():
                 axes.plot(times_s, thin(inside)[0], ".", color=COLOURS[1], markersize=4, label="sample")
+            tcp = np.where(delivery_mbps <= top_mbps, delivery_mbps, np.nan)
+            if np.isfinite(tcp).any():
+                axes.plot(times_s, thin(tcp)[0], "x", color=COLOURS[2], markersize=3, label="TCP")
         axes.set(xlabel="seconds since the run began", ylabel="Mbit/s", ylim=(0, top_mbps))
         if run.steps:
             axes.set_xlim(min(0.0, run.times_s[0]), run.times_s[-1] + 0.5)

@@ -60,9 +60,34 @@ def _link(run: History, number: dict[str, Any], suffix: str) -> str:
         text += _soft("The true rate is known of emulated links only, so there is no line of it here.")
     if run.steps and not np.isfinite(run.link("mean_bps")).any():
         text += _soft(_OFF if _is_off(run) else "No forecast was made in this run.")
+    if number["outages"]["steps"]:
+        outages = number["outages"]
+        text += _soft(
+            f"The network stood still in {outages['steps']} of the steps, for {seconds(outages['seconds'])} in all."
+        )
+    if number["tcp"] is not None:
+        text += _soft(_tcp(number["tcp"]))
     return text + _soft(
         "A sample is the smallest one over all ranks in a step. Samples of messages of a few kB may lie far above the "
         "true rate, as a queue takes them in at once; the forecast gives them little weight."
+    )
+
+
+def _tcp(tcp: dict[str, Any]) -> str:
+    """The kernel's own figures in words; a rate is known of few steps where little is sent."""
+    shares = [
+        f"{percents(tcp[key])} of the {name}"
+        for key, name in (("delivery_to_sample", "sample"), ("delivery_to_truth", "true rate"))
+        if tcp[key] is not None
+    ]
+    rate = f"its delivery rate was {' and '.join(shares)} in the median" if shares else "none had a rate to compare"
+    rtt = f"; smallest round trip {seconds(tcp['min_rtt_s'])}" if tcp["min_rtt_s"] is not None else ""
+    other = "" if tcp["other_bps"] is None else (
+        f" Other programs moved {tcp['other_bps'] / 1e6:.3g} Mbit/s over the same interface, in the mean."
+    )  # fmt: skip
+    return (
+        f"TCP's own count on rank 0, as a cross-check: in {tcp['steps']} steps that filled the link {rate}{rtt}; "
+        f"{tcp['repeated_segments']} segments were sent again.{other}"
     )
 
 

@@ -13,7 +13,8 @@ from kimad.launch.summary import size
 from kimad.launch.top.snapshot import Group, Snapshot
 from kimad.trace.figures import BLOCKS, sparkline
 
-_RATES = {"truth_bps": "true", "sample_bps": "measured", "mean_bps": "forecast", "low_bps": "low quantile"}
+_RATES = {"truth_bps": "true", "sample_bps": "measured", "mean_bps": "forecast", "low_bps": "low quantile",
+          "delivery_bps": "TCP"}  # fmt: skip
 _STALE_S = 10.0  # without a step, and twice the mean step: worth a word
 _ABOVE_TRUTH = 1.5  # where curves are cut off, over the highest true rate
 _CURVE = 30  # characters

@@ -47,6 +47,7 @@ class Series:
     sample_bps: Floats  # what the step measured, on the slowest rank
     mean_bps: Floats  # forecast for the next step
     low_bps: Floats  # its low quantile, which is planned on
+    delivery_bps: Floats  # at which TCP's peers acknowledged what rank 0 sent
 
 
 @final
@@ -124,7 +125,13 @@ def snapshot(history: History, now_s: float) -> Snapshot:
         parts_s=_parts(dataclasses.replace(history, steps=history.steps[-_MEAN_OF:])),
         sent_bytes=latest.wire_bytes,
         dense_bytes=last.dense_bytes if last else 0,
-        link=Series(_truth(latest), latest.samples_bps, latest.link("mean_bps"), latest.link("low_bps")),
+        link=Series(
+            _truth(latest),
+            latest.samples_bps,
+            latest.link("mean_bps"),
+            latest.link("low_bps"),
+            latest.link("delivery_bps"),
+        ),
         groups=groups(last.layers) if last else (),
         reason=f"step {found[-1].step}: {found[-1].text}" if found else None,
     )

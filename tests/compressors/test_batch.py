@@ -23,6 +23,8 @@ from kimad.compressors import (
 )
 from tests.compressors.cases import BUILT, DERANDOMIZED, KINDS, numpy_alone, options, sample
 
+pytestmark = pytest.mark.torch
+
 NUMELS = (0, 1, 2, 127, 128, 129, 256, 1021, 4096, 4097, 9973)
 FAST = [Option("drop"), Option("topk", 9, "log4"), Option("int8"), Option("int4"), Option("bfloat16")]
 

@@ -28,6 +28,8 @@ from kimad.compressors.dense import DenseCompressor
 from tests.compressors.cases import EACH_OPERATOR, KINDS, energy, sample, some_options
 from tests.compressors.on_device import KEY, NO_CUDA, ON_EACH_DEVICE, added, bits, one_option, written
 
+pytestmark = pytest.mark.torch
+
 
 def check_same(values: Tensor, gradient: Tensor, option: Option, on: str) -> None:
     """Frame, residual and sum are those of the numpy code."""

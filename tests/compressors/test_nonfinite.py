@@ -17,6 +17,8 @@ from kimad.compressors import (
 )
 from tests.compressors.cases import options, sample, shape_of
 
+pytestmark = pytest.mark.torch
+
 BAD = (float("nan"), float("inf"), float("-inf"))
 BLIND = ("drop", "randomk")  # the first sends nothing, the second looks only at what it sends
 LOOKING = [operator for operator in ALL_COMPRESSORS if operator.name not in BLIND]

@@ -18,6 +18,8 @@ from kimad.layout import Layer
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, same_on_all_ranks, train, wrap
 
+pytestmark = pytest.mark.torch
+
 CONFIG = kimad.Config(kimad.Fixed("topk", 0.05, "log4"), outage_timeout_s=20)
 STEPS = 4
 Clear = Callable[[torch.optim.Optimizer], None]

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import kimad
 from kimad.coder import Bucket
-from kimad.launch.tcp import Connection, read_own, socket_descriptors
+from kimad.tcp import Connection, read_own, socket_descriptors
 from kimad.monitor import LinkSample, LinkSamples
 from tests.dist.ranks import Ranks
 from tests.dist.training import same_on_all_ranks, swap
@@ -67,6 +67,7 @@ def follow(rank: int, objective: str, ready_s: float) -> list[int]:
         swap(loop._planner._coding, "update", lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         for step in range(STEPS):
             backward(model, rank, step)
         sent = [record.wire_bytes for record in state.records]

@@ -18,6 +18,8 @@ from kimad.statistics import StepLog
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, same_on_all_ranks, train, wrap
 
+pytestmark = pytest.mark.torch
+
 STEPS = 100
 OBJECTIVES = ["progress", "step-time:0.01", "overlap:0.1", "error-bound:0.1", "fixed:topk:0.02", "fixed:topk:0.02:int8",
               "fixed:int8", "fixed:bf16"]  # fmt: skip

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
-from torch._C._distributed_c10d import GradBucket
 
 import kimad
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, flat, same_on_all_ranks, train, wrap
+
+pytestmark = pytest.mark.torch
 
 TOPK = kimad.Config(kimad.Fixed("topk", 0.05, "log4"), outage_timeout_s=20)
 made_early = kimad.State(TOPK)  # when this module is imported: before a rank has a process group, or a model
@@ -45,7 +47,7 @@ def test_a_state_registered_by_hand_does_what_attach_does(two_ranks: Ranks) -> N
 
 def test_ddp_accepts_the_hook_for_what_it_is() -> None:
     signature = inspect.signature(kimad.hook)
-    assert signature.parameters["bucket"].annotation is GradBucket
+    assert signature.parameters["bucket"].annotation is dist.GradBucket  # type: ignore[attr-defined]
     assert signature.return_annotation == torch.futures.Future[torch.Tensor]
     assert kimad.hook.__qualname__ == "hook"
 
@@ -92,7 +94,6 @@ def test_a_state_of_two_models_is_refused(two_ranks: Ranks, second_after: int) -
 ALONE = """
 import torch, torch.distributed as dist
 from torch import nn
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel as DDP
 import kimad
 early = kimad.State()

@@ -51,7 +51,7 @@ if "CHILD" not in os.environ:
 """
 
 
-@pytest.mark.parametrize("quarter", [1, 2, 3, 4])
+@pytest.mark.parametrize("quarter", [pytest.param(1, marks=pytest.mark.torch), 2, 3, 4])
 @pytest.mark.parametrize("ending", ["destroy", "leave"])
 def test_a_script_that_ends_after_its_last_step_exits_0(ending: str, quarter: int, tmp_path: Path) -> None:
     folder = tmp_path / f"quarter{quarter}"  # four times five pairs: one test may last a minute

@@ -17,6 +17,8 @@ from tests.dist.forked import run_forked
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, swap, train, wrap
 
+pytestmark = pytest.mark.torch
+
 OUTAGE_S = 20.0  # what a rank would wait for a peer that says nothing
 SOON_S = 10.0  # far above what a clean end takes (up to 4 s), far below OUTAGE_S
 GOOD_STEPS = 3

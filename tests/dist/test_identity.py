@@ -11,6 +11,8 @@ import kimad
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, flat, pair, same_on_all_ranks, train, wrap
 
+pytestmark = pytest.mark.torch
+
 STEPS = 20
 IDENTITY = kimad.Config(objective=kimad.Fixed("float32"))
 

@@ -15,6 +15,8 @@ import kimad
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, flat, same_on_all_ranks, train, wrap
 
+pytestmark = pytest.mark.torch
+
 TOPK = kimad.Config(kimad.Fixed("topk", 0.05, "log4"), outage_timeout_s=20)
 
 

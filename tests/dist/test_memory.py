@@ -13,15 +13,17 @@ from typing import Any, cast, final
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import kimad
 from kimad.executor import Executor
+from kimad.internals import GradBucket
 from kimad.monitor import LinkSample, LinkSamples
 from tests.dist.ranks import Ranks
+
+pytestmark = pytest.mark.torch
 
 WIDTH = 2000
 LARGEST_BYTES = 4 * WIDTH * WIDTH

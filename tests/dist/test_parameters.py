@@ -13,6 +13,8 @@ import kimad
 from tests.dist.ranks import Ranks
 from tests.dist.training import flat, same_on_all_ranks, train, wrap
 
+pytestmark = pytest.mark.torch
+
 
 @final
 class Mixed(nn.Module):

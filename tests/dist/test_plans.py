@@ -120,6 +120,7 @@ def own_view(rank: int, mbps: Sequence[float]) -> list[tuple[tuple[int, ...], in
     swap(loop, "_record", watched)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         train(model, rank, 20)
         assert len(state.records) == 20
     assert same_on_all_ranks(model)

@@ -60,7 +60,7 @@ def test_a_profile_can_be_simulated(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "written to" in done.stderr
     figures = json.loads(done.stdout)  # and nothing else: what the script prints goes to stderr
-    assert "equal 32" in done.stderr  # 3 + 5 + 24 steps, counted from 0
+    assert "equal 56" in done.stderr  # 3 + 5 + 24 + 24 steps, counted from 0
     assert figures["parameters"] == 64 * 300 + 300 + 300 * 2000 + 2000 + 2000 * 10 + 10
     workload = Workload.load(out)
     assert [layer.name for layer in workload.layers] == [
@@ -72,6 +72,9 @@ def test_a_profile_can_be_simulated(tmp_path: Path) -> None:
     assert all(samples.shape[0] == 5 and samples.any() for samples in workload.gradients)
     assert set(workload.coding) == {"drop", "bfloat16", "int8", "topk"}
     assert all(factor > 0 for factor in workload.coding.values())
+    assert set(workload.overhead_s) == {"fixed", "adaptive", "reading"}
+    assert 0 < workload.overhead_s["fixed"] < workload.overhead_s["adaptive"] < 1
+    assert 0 < workload.overhead_s["reading"] < 1
     result = simulate(Scenario(workload, parse_links("const:10", 2), steps=10), "kimad")
     assert np.isfinite(result.step_s).all()
 
@@ -80,7 +83,7 @@ def test_a_script_that_is_too_short_writes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "workload.npz"
     done = profile(tmp_path, "--steps", "50", "--out", str(out), steps=20)
     assert done.returncode == 1
-    assert "the script ended too early: it must train for 78 steps or more" in done.stderr
+    assert "the script ended too early: it must train for 102 steps or more" in done.stderr
     assert not out.exists()
 
 
@@ -101,7 +104,7 @@ def test_the_table_shows_the_figures() -> None:
     buckets = figures["buckets"]
     assert isinstance(buckets, list)
     assert sum(bucket["bytes"] for bucket in buckets) == 4 * 11_173_962
-    for bucket, line in zip(buckets, lines[2:-1], strict=True):
+    for bucket, line in zip(buckets, lines[2:-2], strict=True):
         assert f"{bucket['layers']} layers, {bucket['bytes'] / 1e6:.1f} MB" in line
 
 

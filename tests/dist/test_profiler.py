@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from examples.resnet.model import ResNet18
-from kimad.launch.profiler import CODING_STEPS, SETTLING_STEPS, Profiler, obstacle
+from kimad.launch import profiler
+from kimad.launch.profiler import SETTLING_STEPS, Profiler, obstacle
 from kimad.launch.trial import OPTIONS
 from kimad.sim import Workload
 from kimad.sim.models import MODELS
@@ -21,8 +22,10 @@ from tests.dist.ranks import Ranks
 from tests.dist.test_parameters import Mixed, parameters_of, words
 from tests.dist.training import wrap
 
+pytestmark = pytest.mark.torch
+
 STEPS = 6
-ALL_STEPS = SETTLING_STEPS + STEPS + CODING_STEPS
+ALL_STEPS = profiler.ALL_STEPS + STEPS
 
 
 def train(model: DistributedDataParallel, rank: int, steps: int, infinite_at: int = -1) -> int:

@@ -10,10 +10,12 @@ import torch.distributed as dist
 
 import kimad
 from kimad.compressors import Option
-from kimad.launch.tcp import read_own
+from kimad.tcp import read_own
 from kimad.plan import BFLOAT16, DROP, FLOAT32, Plan
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, swap, wrap
+
+pytestmark = pytest.mark.torch
 
 STEPS = 6
 ROUNDING_BYTES = 64  # a third of a buffer is no whole number of bytes

@@ -24,7 +24,11 @@ def step(number: int, *, rate_bps: float | None = 1e8, sparse: bool = False) -> 
     return StepRecord(
         step=number, time_s=START_S + number + 1, objective="progress", wire_bytes=100 if sparse else 2400,
         control_bytes=10, dense_bytes=8000, void=False, layers=SPARSE if sparse else DENSE,
-        link=LinkRecord(rate_bps, rate_bps and 0.8 * rate_bps, 0.1, (rate_bps, None), 2400, 0.1),
+        link=LinkRecord(
+            rate_bps, rate_bps and 0.8 * rate_bps, 0.1, (rate_bps, None), 2400, 0.1,
+            delivery_bps=rate_bps and 0.95 * rate_bps, min_rtt_s=0.02, repeated_segments=number % 2,
+            outage_s=3.5 * (number == 7), other_bps=5e6,
+        ),
         measured={"step_s": 1.0, "compute_s": 0.6, "wait_s": 0.4, "encode_s": 0.4, "wire_s": 0.3, "decode_s": 0.1,
                   "solve_s": 0.01},
         predicted={"step_s": 0.9, "compute_s": 0.6} if number else {},

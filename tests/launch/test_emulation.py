@@ -79,6 +79,7 @@ def check_folder(out: Path, backend: str) -> None:
 
 
 @pytest.mark.usefixtures("netns")
+@pytest.mark.torch
 def test_two_models_and_a_group_of_the_script_share_the_link(tmp_path: Path) -> None:
     """Together they are no faster than the link, however they overlap: 41 Mbit a host at 40 Mbit/s."""
     body = """
@@ -104,6 +105,7 @@ def test_two_models_and_a_group_of_the_script_share_the_link(tmp_path: Path) -> 
     assert done.stderr.count("kept to the trace") == 4, done.stderr
 
 
+@pytest.mark.torch
 def test_hook_is_bit_identical_to_plain_ddp(tmp_path: Path) -> None:
     body = """
     import hashlib, time

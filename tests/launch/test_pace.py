@@ -17,9 +17,9 @@ import pytest
 
 from kimad.launch.backends.pace import PaceShaper
 from kimad.launch.sockets import SocketSet
-from kimad.launch.tcp import TcpInfo, read_own
 from kimad.launch.truth import HEADER, START_NAME, read_rows, read_truth
 from kimad.launch.window import WindowCheck
+from kimad.tcp import TcpInfo, read_own
 from kimad.trace import parse_link
 from tests.launch.programs import kimad, write
 

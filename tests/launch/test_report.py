@@ -83,6 +83,9 @@ def test_a_page_of_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;.bias" in text
     assert "train.py --lr 0.1" in text
+    assert "95.0% of the sample and 28.5% of the true rate in the median; smallest round trip 20 ms; 10 seg" in text
+    assert "The network stood still in 1 of the steps, for 3.5 s in all" in text
+    assert "Other programs moved 5 Mbit/s" in text
     assert not list(folder.glob("*.part"))
 
 
@@ -115,6 +118,18 @@ def test_figures(tmp_path: Path) -> None:
     # 8 forecasts of 100 Mbit/s are right; 10 of 30 Mbit/s are too low by 70 %
     assert found["forecast"] == pytest.approx({"steps": 18, "median_error": 0.7, "bias": -0.7, "low_above_truth": 0.0})
     assert found["final_loss"] == pytest.approx(np.mean([2 - 0.01 * i for i in range(20, 30)]))
+    assert found["tcp"] == pytest.approx(
+        # the first step knows of nothing; 8 steps at 100 Mbit/s, as the link is, and 11 at 30
+        {
+            "steps": 19,
+            "delivery_to_sample": 0.95,
+            "delivery_to_truth": 0.285,
+            "min_rtt_s": 0.02,
+            "repeated_segments": 10,
+            "other_bps": 5e6,
+        }
+    )
+    assert found["outages"] == {"steps": 1, "seconds": 3.5}
     assert found["status"] == "ended well"
 
 
@@ -204,7 +219,8 @@ def test_whatever_is_missing_is_explained(tmp_path: Path, case: str, capsys: pyt
         (folder / "records.jsonl").write_text(lines, encoding="utf-8")
     elif case == "bare":
         (folder / "config.json").unlink()
-        records = [{**step(i).to_json(), "link": {"samples_bps": [1e6]}, "predicted": {}} for i in range(2)]
+        records = [{**step(i).to_json(), "link": {"samples_bps": [1e6], "repeated_segments": 0}, "predicted": {}}
+                   for i in range(2)]  # fmt: skip
         (folder / "records.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
     elif case == "fixed":
         records = [{**step(i).to_json(), "objective": "fixed:topk:0.01"} for i in range(3)]

@@ -18,7 +18,11 @@ from kimad.launch.rank_report import RankReport
 from kimad.launch.summary import read_records
 from tests.launch.programs import environment, kimad, write
 
-pytestmark = [pytest.mark.dist, pytest.mark.skipif(sys.platform != "linux", reason="workers are tested on Linux")]
+pytestmark = [
+    pytest.mark.dist,
+    pytest.mark.torch,
+    pytest.mark.skipif(sys.platform != "linux", reason="workers are tested on Linux"),
+]
 
 
 @pytest.mark.parametrize("objective", ["progress", "ddp"])

@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.launch.programs import kimad, plain, worker, write
 
-pytestmark = [pytest.mark.dist, pytest.mark.skipif(sys.platform != "linux", reason="workers are tested on Linux")]
+pytestmark = [
+    pytest.mark.dist,
+    pytest.mark.torch,
+    pytest.mark.skipif(sys.platform != "linux", reason="workers are tested on Linux"),
+]
 
 
 def test_arguments_paths_and_pickles_are_those_of_the_script(tmp_path: Path) -> None:
@@ -75,15 +80,11 @@ def test_script_beside_a_file_named_like_the_standard_library(tmp_path: Path) ->
 def test_hooks_of_the_script_win(tmp_path: Path) -> None:
     """L1 and L3, and a model with another's hook beside one that is free."""
     body = """
-    import contextlib, io
+    import io
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-    from torch.nn.parallel.distributed import _MixedPrecision
     own = make()
     own.register_comm_hook(None, allreduce_hook)
     train(own, 2)
-    mixed = make(mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16))
-    with contextlib.suppress(RuntimeError):  # torch cannot run it on a CPU; Kimad has seen it by then
-        mixed(torch.randn(4, 256))
     free = make()
     torch.save(free, io.BytesIO())
     train(free, 2)
@@ -96,9 +97,30 @@ def test_hooks_of_the_script_win(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "allreduce_hook State True\n"
     assert done.stderr.count("the script registered allreduce_hook on this model: Kimad leaves it alone") == 2
-    assert "DDP(mixed_precision=...) uses the hook of this model: Kimad leaves it alone" in done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["ddp_models"], summary["attached"], summary["steps"]) == (3, 1, 2)
+    assert (summary["ddp_models"], summary["attached"], summary["steps"]) == (2, 1, 2)
+
+
+@pytest.mark.skipif(
+    torch.version.cuda is not None and not torch.cuda.is_available(),
+    reason="a torch that is built for CUDA makes no model of mixed precision without a device",
+)
+def test_mixed_precision_of_ddp_wins(tmp_path: Path) -> None:
+    """It uses the hook for itself."""
+    body = """
+    import contextlib
+    from torch.nn.parallel.distributed import _MixedPrecision
+    mixed = make(mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16))
+    with contextlib.suppress(RuntimeError):  # torch cannot run it on a CPU; Kimad has seen it by then
+        mixed(torch.randn(4, 256))
+    dist.destroy_process_group()
+    """
+    script = write(tmp_path / "script.py", body)
+    done = kimad("run", "--nproc-per-node", "2", "--out", "out", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("DDP(mixed_precision=...) uses the hook of this model: Kimad leaves it alone") == 2
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["ddp_models"], summary["attached"]) == (1, 0)
 
 
 def test_spawned_processes_are_not_reached_and_it_is_said(tmp_path: Path) -> None:

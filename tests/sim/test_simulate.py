@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,23 @@ def test_a_price_for_each_bucket_sends_more_while_computing() -> None:
         left[solver], step_s[solver] = 1 - result.kept[10:].mean(), result.step_s[10:].mean()
     assert step_s["nested"] <= 1.02 * step_s["lagrangian"]
     assert left["nested"] < 0.5 * left["lagrangian"]
+
+
+def test_the_end_of_a_step_takes_its_seconds_from_the_next_one() -> None:
+    more = dataclasses.replace(workload(spread=0.0), overhead_s={"fixed": 0.03, "adaptive": 0.05})
+    for strategy, added_s in (("ddp", 0.0), ("topk:0.01", 0.03), ("kimad", 0.05)):
+        without = simulate(scenario(1e5, workload=workload(spread=0.0)), strategy)
+        result = simulate(scenario(1e5, workload=more), strategy)
+        assert (result.step_s - without.step_s)[1:].mean() == pytest.approx(added_s, abs=1e-3), strategy
+        assert result.step_s[0] == without.step_s[0]
+
+
+def test_reading_the_curves_takes_time_in_the_steps_that_read_them() -> None:
+    more = dataclasses.replace(workload(spread=0.0), overhead_s={"reading": 0.06})
+    without = simulate(scenario(5.0, workload=workload(spread=0.0), steps=25), "error-bound:0.1")
+    result = simulate(scenario(5.0, workload=more, steps=25), "error-bound:0.1")
+    late = np.flatnonzero(result.step_s - without.step_s > 0.01)
+    assert {10, 20} <= set(late.tolist()) <= {0, 1, 2, 10, 20}
 
 
 def test_more_density_keeps_more() -> None:

@@ -17,7 +17,7 @@ from tests.sim.cases import workload
 
 def test_there_and_back(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
-    mine = dataclasses.replace(workload(), coding={"topk": 1.5}, note="here")
+    mine = dataclasses.replace(workload(), coding={"topk": 1.5}, overhead_s={"fixed": 0.01}, note="here")
     mine.save(path)
     found = Workload.load(path)
     for field in dataclasses.fields(Workload):
@@ -52,6 +52,9 @@ def test_computing_can_be_scaled() -> None:
         ({"layers": (Layer("a", (64,), itemsize=0), *workload().layers[1:])}, "entries of 0 bytes"),
         ({"coding": {"topk": float("nan")}}, "coding is"),
         ({"coding": {"topk": 0.0}}, "coding is"),
+        ({"overhead_s": {"fixed": -1.0}}, "overhead_s is"),
+        ({"overhead_s": {"reading": float("nan")}}, "overhead_s is"),
+        ({"overhead_s": {"other": 1.0}}, "of fixed, adaptive, reading"),
         ({"gradients": ()}, "0 gradients"),
         ({"gradients": (np.full((5, 3), np.inf, np.float32),) * 12}, "must be finite"),
         ({"gradients": (np.zeros((5, 3), np.float32), *(np.zeros((4, 3), np.float32),) * 11)}, "samples of shape"),

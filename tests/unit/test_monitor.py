@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kimad import monitor
+from kimad.forecast import make_estimator
 from kimad.monitor import LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES, LinkSample, LinkSamples, Transfer, busy_s, totals
 
 MB = 1_000_000
@@ -110,6 +112,37 @@ def test_few_bytes_that_took_long_measure_a_slow_link() -> None:
     assert bps(link_samples(0.0, [(few, 0.032)], [(0, 0.0)])) == [1e6]
     assert link_samples(0.0, [(MIN_LONG_BYTES - 1, 1.0)], [(0, 0.0)]) == [None]  # an outage's trickle, or a stall
     assert link_samples(0.0, [(few, LONG_S / 2)], [(0, 0.0)]) == [None]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("kind", ["received", "collective"])
+def test_totals_that_cannot_be_true_are_no_sample_and_are_counted(wrong: float, column: int, kind: str) -> None:
+    """Those of the other rank still count."""
+    received, collective = table([(MB, 1.0), (MB, 1.0)]), table([(MB, 1.0), (MB, 2.0)])
+    (received if kind == "received" else collective)[0, column] = wrong
+    found = monitor.link_samples(1.0, received, collective)
+    assert found.each()[0] is None
+    shortest_s = 2.0 if (kind, column) == ("collective", 1) else 1.0
+    assert found.each()[1] == LinkSample(1.0, 16e6 / (1 + shortest_s), 2 * MB, 1 + shortest_s)
+    links = make_estimator("switching", 0.5, 0.25, links=2)
+    links.update(found)
+    assert links.ignored == 1
+    assert np.isnan(links.forecast(1.0).mean_bps).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("totals", [(MB, 0.0), (1e30, 1.0), (MB, 1e30)])
+def test_totals_of_no_time_or_beyond_all_measure_are_counted(totals: tuple[float, float]) -> None:
+    links = make_estimator("switching", 0.5, 0.25)
+    links.update(monitor.link_samples(1.0, table([totals]), table([(0, 0.0)])))
+    assert links.ignored == 1
+    assert links.forecast(1.0).slowest() is None
+
+
+def test_nothing_received_is_nothing_to_count() -> None:
+    links = make_estimator("switching", 0.5, 0.25)
+    links.update(monitor.link_samples(1.0, table([(0, 0.0)]), table([(0, 0.0)])))
+    assert links.ignored == 0
 
 
 def test_ranks_must_match() -> None:

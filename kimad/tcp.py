@@ -8,11 +8,16 @@ import stat
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import final
 
 _LENGTH_BYTES = 216  # of struct tcp_info (linux/tcp.h): up to and with bytes_retrans, Linux 4.19
-_SHORTEST_BYTES = 148  # with notsent_bytes; every kernel since 4.6
-_COUNTERS = struct.Struct("=16xI4xI92xQQ8xI")  # snd_mss 16, unacked 24, acked 120, received 128, notsent 144
+_SHORTEST_BYTES = 168  # with delivery_rate; every kernel since 4.9
+# app-limited 7, snd_mss 16, unacked 24, total_retrans 100, acked 120, received 128, segments out 136 and in 140,
+# notsent 144, min_rtt 148, delivery_rate 160
+_COUNTERS = struct.Struct("=7xB8xI4xI72xI16xQQIIII8xQ")
+_APP_LIMITED = 1  # the lowest bit of its byte
+_NO_RTT_US = (1 << 32) - 1
 _SENT = struct.Struct("=QQ")  # bytes_sent 200, bytes_retrans 208
 _SENT_AT = 200
 _SO_MAX_PACING_RATE = 47  # linux/socket.h on the common architectures; Python does not export it
@@ -34,6 +39,13 @@ class TcpInfo:
     bytes_received: int
     notsent_bytes: int  # written by the program and still waiting in the kernel
     written_bytes: int  # by the program, wherever they are now
+    sent_bytes: int  # put on the network, repetitions included
+    sent_segments: int  # acknowledgements included
+    received_segments: int  # the same
+    repeated_segments: int
+    min_rtt_s: float | None  # smallest round trip of the latest minutes; None before the first
+    delivery_bps: float  # bit/s at which the peer acknowledged what was sent last
+    app_limited: bool  # that rate was limited by what the program had to send, not by the network
 
     @classmethod
     def parse(cls, raw: bytes) -> TcpInfo:
@@ -43,10 +55,21 @@ class TcpInfo:
             OSError: the kernel's answer is too short to hold these counters.
         """
         if len(raw) < _SHORTEST_BYTES:
-            raise OSError(f"TCP_INFO has {len(raw)} bytes; Linux 4.6 or later is needed")
-        mss, unacked, acked, received, notsent = _COUNTERS.unpack_from(raw)
-        sent, again = _SENT.unpack_from(raw, _SENT_AT) if len(raw) >= _LENGTH_BYTES else (acked, 0)
-        return cls(mss, unacked, acked, received, notsent, sent - again + notsent)
+            raise OSError(f"TCP_INFO has {len(raw)} bytes; Linux 4.9 or later is needed")
+        flags, mss, unacked, repeated, acked, received, out, back, notsent, rtt_us, rate = _COUNTERS.unpack_from(raw)
+        sent, again = _SENT.unpack_from(raw, _SENT_AT) if len(raw) >= _LENGTH_BYTES else (acked + unacked * mss, 0)
+        written = (sent - again if len(raw) >= _LENGTH_BYTES else acked) + notsent
+        rtt_s = None if rtt_us == _NO_RTT_US else rtt_us * 1e-6
+        limited = bool(flags & _APP_LIMITED)
+        return cls(
+            mss, unacked, acked, received, notsent, written, sent, out, back, repeated, rtt_s,
+            8.0 * rate, limited,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> TcpInfo:
+        """Current counters. Raises OSError once the connection is gone."""
+        return cls.parse(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH_BYTES))
 
     @property
     def sending(self) -> bool:
@@ -60,7 +83,9 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.key = (int(sock.getsockname()[1]), int(sock.getpeername()[1]))  # local port, peer port
+        local, peer = sock.getsockname(), sock.getpeername()
+        self.key = (int(local[1]), int(peer[1]))  # local port, peer port
+        self.addresses = (plain_address(local[0]), plain_address(peer[0]))
         _duplicates.add(sock.fileno())
 
     @classmethod
@@ -81,7 +106,7 @@ class Connection:
 
     def info(self) -> TcpInfo:
         """Current counters. Raises OSError once the connection is gone."""
-        return TcpInfo.parse(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH_BYTES))
+        return TcpInfo.of(self._sock)
 
     def limit(self, rate_bytes_per_s: int) -> None:
         """Have the kernel pace what is sent: at most this many byte/s (`UNLIMITED` lifts it)."""
@@ -91,6 +116,46 @@ class Connection:
         """Close the duplicate; the owner's descriptor is not touched."""
         _duplicates.discard(self._sock.fileno())
         self._sock.close()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A connected TCP socket of the program, which stays its own: nothing here keeps it open."""
+
+    fd: int
+    inode: int
+    local: str  # address, without a port
+    peer: str
+
+    @property
+    def inside(self) -> bool:
+        """Whether it leads to this machine itself, as far as the addresses tell."""
+        return self.local == self.peer or ip_address(self.local).is_loopback
+
+    def info(self) -> TcpInfo:
+        """Current counters, in about 10 µs. Raises OSError once the program has closed it."""
+        if os.fstat(self.fd).st_ino != self.inode:
+            raise OSError(f"descriptor {self.fd} is another socket's by now")
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, self.fd)
+        try:
+            return TcpInfo.of(sock)
+        finally:
+            sock.detach()  # or it would close the program's descriptor
+
+
+def endpoints() -> dict[int, Endpoint]:
+    """The connected TCP sockets of this process, by inode. Raises OSError where there is no /proc/self/fd."""
+    found: dict[int, Endpoint] = {}
+    for inode, fds in socket_descriptors().items():
+        try:
+            connection = Connection.duplicate(fds[0])
+        except OSError:
+            continue  # closed in between
+        if connection is not None:
+            found[inode] = Endpoint(fds[0], inode, *connection.addresses)
+            connection.close()
+    return found
 
 
 def socket_descriptors() -> dict[int, list[int]]:
@@ -129,3 +194,8 @@ def read_own(skip_ports: Collection[int] = ()) -> dict[tuple[int, int], TcpInfo]
         except OSError:
             continue  # closed in between
     return found
+
+
+def plain_address(address: str) -> str:
+    """Without the scope of an IPv6 address, and IPv4 as such."""
+    return address.partition("%")[0].removeprefix("::ffff:")
