@@ -20,11 +20,11 @@ from benchmarks.tasks import TASKS, Task
 from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
 from kimad.curves import DENSITIES
+from kimad.error_feedback import EF14
 from kimad.layout import Layer, Slot, pack
 from kimad.naming import parse_objective
 from kimad.objective import Fixed
 from kimad.plan import Plan, fixed_plan
-from kimad.residual import Residual
 from kimad.sim.links import Links
 from kimad.sim.simulate import observation
 from kimad.sim.step import Load, StepTimes, run_step
@@ -82,8 +82,8 @@ class Workers:
         self.buckets = _in_buckets(self.layers)
         self.slots = [pack(bucket) for bucket in self.buckets]
         self._parameters = [[parameters[layer.name] for layer in bucket] for bucket in self.buckets]
-        self._residuals = [Residual() for _ in range(workers)]
-        self._coders = [Coder(residual, workers, i) for i, residual in enumerate(self._residuals)]
+        self._feedbacks = [EF14() for _ in range(workers)]
+        self._coders = [Coder(feedback, workers, i) for i, feedback in enumerate(self._feedbacks)]
         self._step = 0
 
     @property
@@ -108,8 +108,8 @@ class Workers:
             for slot, parameter in zip(slots, self._parameters[b], strict=True):
                 parameter.grad = buffers[0][b][slot.start : slot.stop].view_as(parameter)
         self._optimizer.step()
-        for residual in self._residuals:
-            residual.end_step(set())
+        for feedback in self._feedbacks:
+            feedback.end_step(set())
         self._step += 1
         if not read_curves:
             return None

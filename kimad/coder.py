@@ -1,6 +1,6 @@
-"""Coding of one bucket: residual, frames, and the sum of everybody's frames.
+"""Coding of one bucket: error feedback, frames, and the sum of everybody's frames.
 
-    residual += gradient;  frame = encode(residual);  residual -= decode(frame)
+    residual += gradient;  frame = encode(residual);  residual -= decode(frame)              (EF14; `error_feedback`)
     gradient = sum over ranks, in rank order, of decode(frame) / N        (times `damping`, on both sides, if below 1)
 
 A bucket whose plan is float32 throughout stays as DDP made it, one whose plan is bfloat16 throughout becomes one
@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -23,12 +23,12 @@ from torch import Tensor
 from kimad.compressors import Batch, CodecError, Option, damping, wire_bytes
 from kimad.cost import start_s
 from kimad.curves import kept_energy, squared_norm
+from kimad.error_feedback import ErrorFeedback
 from kimad.errors import ExchangeError
 from kimad.internals import sparse_parts
 from kimad.layout import Slot, digest
 from kimad.memory import Memory
 from kimad.plan import BFLOAT16, BUCKET_HEADER_BYTES, Plan
-from kimad.residual import Residual
 from kimad.statistics import StepLog
 
 BUCKET_HEADER = struct.Struct("<2sBBIq")  # magic, version, flags, layers, step
@@ -99,6 +99,7 @@ class Sending:
     groups: tuple[tuple[Group, ...], ...]  # by rank, what it sends of the layers; nothing for a plain one
     mode: str  # "frames": gather `payload` of all ranks; "bfloat16", "plain": all-reduce it
     payload: Tensor  # uint8 frames, the bfloat16 form of the bucket, or DDP's own buffer
+    told: tuple[Slot, ...] = ()  # layers whose error feedback is told of their average
 
     @property
     def frame_bytes(self) -> list[int]:
@@ -110,8 +111,8 @@ class Sending:
 class Coder:
     """Encodes and decodes buckets. `encode` and `decode` may run in different threads, for different buckets."""
 
-    def __init__(self, residual: Residual, world_size: int, rank: int) -> None:
-        self._residual = residual
+    def __init__(self, feedback: ErrorFeedback, world_size: int, rank: int) -> None:
+        self._feedback = feedback
         self._world_size = world_size
         self._rank = rank
         self._memory = Memory()
@@ -124,7 +125,7 @@ class Coder:
         self._groups.clear()
 
     def encode(self, bucket: Bucket, plan: Plan, log: StepLog, read_curves: bool) -> Sending:
-        """The bucket as the plan says, with the residual added and taken off again."""
+        """The bucket as the plan says, by way of the error feedback."""
         self.encoding = f"bucket {bucket.index}"
         buffer, slots = bucket.buffer, bucket.slots
         if buffer.dtype != torch.float32 or buffer.layout != torch.strided:
@@ -138,10 +139,11 @@ class Coder:
                 gradient = buffer[slot.start : slot.stop]
                 if read_curves:
                     log.gradient_square[slot.layer.name] = squared_norm(gradient)
-                self._residual.flush(slot.layer.name, gradient)
+                if finite:  # or what is remembered would be poisoned; the step is void
+                    self._feedback.flush(slot.layer.name, gradient)
                 if read_curves:
                     log.energy[slot.layer.name] = kept_energy(gradient, bucket.step)
-            return self.plain(bucket)
+            return replace(self.plain(bucket), told=slots)
         began_s = time.monotonic()
         common = self._grouped(slots, plan.options, own=False)
         own = self._grouped(slots, plan.own, own=True) if plan.own_ranks else common
@@ -151,7 +153,7 @@ class Coder:
         else:
             payload = self._encode_frames(bucket, groups[self._rank], log, finite, read_curves)
         log.encode_s += time.monotonic() - began_s
-        return Sending(bucket, groups, mode, payload)
+        return Sending(bucket, groups, mode, payload, told=slots)
 
     def plain(self, bucket: Bucket) -> Sending:
         """DDP's own arithmetic on its own buffer: divided first; any other order differs in the last bit for N = 3."""
@@ -159,13 +161,14 @@ class Coder:
 
     def decode(self, sending: Sending, frames: Sequence[Tensor], log: StepLog) -> None:
         """Write the average to DDP's buffer. `frames` are everybody's, by rank; empty after an all-reduce."""
-        bucket = sending.bucket
+        bucket, void = sending.bucket, False
         began_s = time.monotonic()
         if sending.mode == "bfloat16":
             bucket.buffer.copy_(sending.payload).mul_(1.0 / self._world_size)
         elif sending.mode == "frames":
             if any(read_flags(frame, rank, bucket) & NONFINITE for rank, frame in enumerate(frames)):
                 bucket.buffer.fill_(float("nan"))  # as a plain all-reduce would, for GradScaler to see
+                void = True
             else:
                 bucket.buffer.zero_()
                 for rank, frame in enumerate(frames):  # in this order, so that all ranks round alike
@@ -174,6 +177,9 @@ class Coder:
                         end = start + group.batch.wire_bytes
                         self._decode_group(group, bucket.buffer, frame[start:end], rank, log)
                         start = end
+        for slot in () if void else sending.told:
+            average = bucket.buffer[slot.start : slot.stop]
+            self._feedback.arrived(slot.layer.name, average, whole=sending.mode != "frames")
         log.decode_s += time.monotonic() - began_s
 
     def _grouped(self, slots: tuple[Slot, ...], chosen: Mapping[str, Option], *, own: bool) -> tuple[Group, ...]:
@@ -192,7 +198,7 @@ class Coder:
             return wire.copy_(bucket.buffer)
         for group in groups:  # one; all layers are bfloat16
             frames = self._memory.bytes(("own", bucket.index), group.batch.wire_bytes)
-            self._encode_group(bucket, group, frames, log, read_curves)
+            self._encode_group(bucket, group, frames, log, read_curves, whole=True)
             for i, slot in enumerate(group.slots):
                 wire[slot.start : slot.stop].view(torch.uint8).copy_(group.batch.part(frames, i)[FRAME_HEADER_BYTES:])
         return wire
@@ -214,8 +220,10 @@ class Coder:
             start = end
         return own
 
-    def _encode_group(self, bucket: Bucket, group: Group, out: Tensor, log: StepLog, read_curves: bool) -> None:
-        """residual += gradient, encode, residual -= decoded, for each of its layers; the frames go to `out`."""
+    def _encode_group(
+        self, bucket: Bucket, group: Group, out: Tensor, log: StepLog, read_curves: bool, *, whole: bool = False
+    ) -> None:
+        """What each of its layers sends in place of its gradient; the frames go to `out`."""
         began_s = time.monotonic()
         gradients = group.parts(bucket.buffer)
         if read_curves:
@@ -233,7 +241,7 @@ class Coder:
         keys = [seed ^ key for key in group.keys]
         look = read if read_curves else None
         try:
-            self._residual.encode(group.names, gradients, group.batch, out, keys=keys, look=look)
+            self._feedback.encode(group.names, gradients, group.batch, out, keys=keys, look=look, whole=whole)
         except CodecError as error:
             if error.layer is not None:
                 self.encoding = f"layer {group.names[error.layer]}"

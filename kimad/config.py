@@ -13,7 +13,8 @@ from kimad.patterns import ByName, by_name, checked_dense, checked_weight
 
 SOLVERS = ("lagrangian", "nested", "knapsack", "uniform")
 FORECASTS = ("switching", "last", "decayed", "holt", "harmonic", "quantile")
-CHECKED_APART = ("objective", "solver", "forecast", "dense", "weight")
+ERROR_FEEDBACKS = ("ef14", "ef21", "ef21-sgdm", "dgc")
+CHECKED_APART = ("objective", "solver", "forecast", "error_feedback", "dense", "weight")
 
 
 @final
@@ -29,6 +30,7 @@ class Config:
     objective: Objective = field(default_factory=Progress)  # which point of the frontier is taken
     solver: str = "lagrangian"  # how a frontier is traced: by a price of time; "nested" has one for each bucket,
     # "knapsack" is Kimad+, and "uniform" Kimad, with one density for all layers
+    error_feedback: str = "ef14"  # what is remembered of what was not sent: one of ERROR_FEEDBACKS
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
     cold_start_bytes: int = 1 << 20  # bytes a rank may send until there is a forecast; a tenth of dense at most
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
@@ -50,6 +52,8 @@ class Config:
             raise ConfigError(f"solver is {self.solver!r}; allowed: {', '.join(SOLVERS)}")
         if self.forecast not in FORECASTS:
             raise ConfigError(f"forecast is {self.forecast!r}; allowed: {', '.join(FORECASTS)}")
+        if self.error_feedback not in ERROR_FEEDBACKS:
+            raise ConfigError(f"error_feedback is {self.error_feedback!r}; allowed: {', '.join(ERROR_FEEDBACKS)}")
         object.__setattr__(self, "dense", checked_dense(self.dense))
         object.__setattr__(self, "weight", checked_weight(self.weight))
         self._check_names_have_an_effect()

@@ -32,7 +32,7 @@ def attach(
     """Turn Kimad on for a DDP model; returns the State. Call it on every rank, before training.
 
     out: a folder; rank 0 appends one JSON line a step to `records.jsonl` in it.
-    optimizer: not needed by the error feedback of this version (EF14); accepted for those that do need it.
+    optimizer: the model's; needed by error_feedback "dgc", which takes its momentum over until the State is closed.
     Raises AttachError for anything but a DDP model without a hook, ConfigError for a setting that cannot be used.
     """
     if not isinstance(model, DistributedDataParallel):
@@ -43,7 +43,7 @@ def attach(
     taken = hook_name(model)
     if taken is not None:
         raise AttachError(f"this model has a communication hook already ({taken}), and DDP allows one only")
-    state = State(config)
+    state = State(config, optimizer)
     if out is not None and model.process_group.rank() == 0:
         state.sinks.append(JsonlSink(Path(out) / "records.jsonl"))
     state.bind(model)

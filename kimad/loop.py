@@ -25,6 +25,7 @@ from kimad.config import Config
 from kimad.counters import Counted, Counters
 from kimad.curves import DENSITIES
 from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
+from kimad.error_feedback import make_error_feedback
 from kimad.errors import ExchangeError, KimadError, PeerError
 from kimad.exchange import Exchange
 from kimad.executor import Executor
@@ -35,7 +36,6 @@ from kimad.monitor import LinkSamples
 from kimad.outage import Outages
 from kimad.plan import Plan
 from kimad.record import LinkRecord, Sink, StepRecord, layer_records
-from kimad.residual import Residual
 from kimad.statistics import Statistics, StepLog
 from kimad.tcp import Endpoint
 
@@ -47,30 +47,32 @@ FINAL_BUCKETS_STEP = 2  # DDP builds its buckets anew after the first step, with
 
 @final
 class Loop:
-    """Owns the plan in force, the residual, and the conversation with the other ranks.
+    """Owns the plan in force, the error feedback, and the conversation with the other ranks.
 
-    before: this process's connections before the group was made.
+    before: this process's connections before the group was made. momentum: the optimizer's, where the error feedback
+    takes it over.
     """
 
     def __init__(
         self, config: Config, layers: Sequence[Layer], group: Group, store: Store, sinks: list[Sink],
-        before: Mapping[int, Endpoint],
+        before: Mapping[int, Endpoint], momentum: float = 0.0,
     ) -> None:  # fmt: skip
         self._config = config
         self._layers = list(layers)
         self._names = [layer.name for layer in layers]
         self._sinks = sinks
         self.rank, self.world_size = group.rank(), group.size()
-        self.residual = Residual()
+        self.feedback = make_error_feedback(config.error_feedback, momentum)
         self.records: deque[StepRecord] = deque(maxlen=config.records)
         self.failure: KimadError | None = None
         self.board = FailureBoard(store, group.rank(), group.size())
         self.plan = first_plan(config, layers, self.world_size)
-        self._coder = Coder(self.residual, self.world_size, self.rank)
+        self._coder = Coder(self.feedback, self.world_size, self.rank)
         self._exchange = Exchange(group, config.piece_bytes)
         self._agreement = Agreement(group)
         self._agreement.check_layers(self._layers)
-        self._agreement.check_settings({name: value for name, value in vars(config).items() if name not in OWN})
+        settings = {name: value for name, value in vars(config).items() if name not in OWN}
+        self._agreement.check_settings({**settings, "the optimizer's momentum": momentum})
         self._agreement.confirm(self.plan, self._layers)
         self._counters = Counters(before, self.world_size - 1)
         self._outages = Outages()
@@ -108,7 +110,7 @@ class Loop:
         self._wire.submit(lambda: self._send(lambda: self._coder.plain(bucket), done))
 
     def end_step(self, unused: set[str]) -> None:
-        """After the last bucket: everyone's statistics, the residual settled, the next plan agreed.
+        """After the last bucket: everyone's statistics, the error feedback settled, the next plan agreed.
 
         unused: layers that had no part in this rank's loss.
         """
@@ -157,12 +159,12 @@ class Loop:
     def _end_step(self) -> None:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
         counted = self._counters.read()  # now: the small messages that follow would have rates of their own
-        residual_square = self.residual.squared_norm()
+        residual_square = self.feedback.squared_norm()
         began_s = time.monotonic()
         everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square, self.world_size))
         void = everyone.void
         nowhere = everyone.unused.all(axis=0)
-        self.residual.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
+        self.feedback.end_step(None if void else {self._names[i] for i in np.flatnonzero(nowhere)})
         table = self._gather_curves(log) if self._read_curves else None
         read = np.split(table, [len(DENSITIES)], axis=1) if table is not None else None
         curves, others = read if read is not None else (None, None)

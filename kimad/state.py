@@ -13,15 +13,17 @@ import torch
 from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
+from kimad import checkpoint
 from kimad.accumulation import Watch, smallest
 from kimad.coder import Bucket
 from kimad.config import Config
 from kimad.counters import known_endpoints
-from kimad.errors import AttachError, ConfigError
+from kimad.errors import AttachError
 from kimad.group import make_group
 from kimad.internals import GradBucket, holds, used_marks
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
+from kimad.momentum import TakenMomentum
 from kimad.record import Sink, StepRecord
 from kimad.shutdown import close_at_exit, closed
 
@@ -37,9 +39,12 @@ class State:
     A State made by hand touches neither model nor process group until its first bucket.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """optimizer: the model's, for error feedback that takes its momentum over; others do not look at it."""
         self.config = config or Config()
         self.config.check_attachable()
+        self._optimizer = optimizer
+        self._momentum: TakenMomentum | None = None
         self.enabled = True  # False: plain all-reduce until set again, on every rank alike
         self.sinks: list[Sink] = []  # receive every StepRecord of this rank; closed with the State
         self._names: dict[int, Layer] = {}  # by id of the parameter
@@ -89,8 +94,15 @@ class State:
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
             return
         before = known_endpoints()
-        group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
-        self._loop = Loop(self.config, layers, group, store, self.sinks, before)
+        if self.config.error_feedback == "dgc":
+            self._momentum = TakenMomentum(self._optimizer, [parameter for parameter, _ in named])
+        momentum = self._momentum.momentum if self._momentum is not None else 0.0
+        try:
+            group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
+            self._loop = Loop(self.config, layers, group, store, self.sinks, before, momentum)
+        except BaseException:
+            self._give_momentum_back()
+            raise
         close_at_exit(self)
         watched = smallest(named)
         if self._loop.rank == 0 and watched is not None:
@@ -174,23 +186,21 @@ class State:
             raise self._loop.failure
 
     def state_dict(self) -> dict[str, Any]:
-        """What this rank owes, as plain tensors and numbers: `torch.load(weights_only=True)` reads it.
+        """What the error feedback remembers, as plain tensors and texts: `torch.load(weights_only=True)` reads it.
 
         Forecasts and error curves are not in it: an adaptive run learns them anew, a fixed plan resumes bit for bit.
 
-        The residual is this rank's own; with distributed checkpoints give it a key with the rank in it.
+        It is this rank's own; with distributed checkpoints give it a key with the rank in it.
         """
+        kind = self.config.error_feedback
         if self._loop is None:
-            pending = self._pending or {}
-            return {"version": 1, **{key: dict(pending.get(key, {})) for key in ("residual", "warm_frames")}}
+            return {**checkpoint.to_save(kind, None), **(self._pending or {})}
         self._loop.drain()
-        residual = self._loop.residual
-        return {"version": 1, "residual": residual.state_dict(), "warm_frames": residual.warm_frames()}
+        return checkpoint.to_save(kind, self._loop.feedback)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over a state_dict; before or after the State is bound to its model. Raises ConfigError."""
-        if saved.get("version") != 1 or not isinstance(saved.get("residual"), Mapping):
-            raise ConfigError(f"not a Kimad state_dict: version {saved.get('version')!r}; this version reads version 1")
+        checkpoint.check(saved, self.config.error_feedback)
         if self._loop is None:
             self._pending = saved
         else:
@@ -198,15 +208,8 @@ class State:
 
     def _load(self, saved: Mapping[str, Any]) -> None:
         self.loop.drain()
-        numel = {layer.name: layer.numel for layer in self._names.values()}
-        for name, tensor in saved["residual"].items():
-            if numel.get(name) != tensor.numel():
-                raise ConfigError(
-                    f"the saved residual of {name} has {tensor.numel()} entries, the model {numel.get(name)}"
-                )
-            if not bool(torch.isfinite(tensor).all()):
-                raise ConfigError(f"the saved residual of {name} is not finite; take another checkpoint")
-        self.loop.residual.load_state_dict(dict(saved["residual"]), dict(saved.get("warm_frames", {})))
+        checkpoint.check_layers(saved, self.config.error_feedback, list(self._names.values()))
+        self.loop.feedback.load_state_dict(saved)
 
     def close(self) -> None:
         """Finish what is running, join the threads, close the group. May be called again.
@@ -219,9 +222,15 @@ class State:
             self._watch.close()
         if self._loop is not None:
             self._loop.close()
+        self._give_momentum_back()
         for sink in self.sinks:
             sink.close()
         self.sinks.clear()
+
+    def _give_momentum_back(self) -> None:
+        if self._momentum is not None:
+            self._momentum.give_back()
+            self._momentum = None
 
     def leave(self, error: BaseException | None) -> None:
         """Close at the end of the program. Peers that still wait for this rank are told the error that ended it."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from kimad.coder import Bucket, Coder
+from kimad.error_feedback import EF14
 from kimad.layout import Layer
 from kimad.naming import parse_objective
 from kimad.objective import Fixed
 from kimad.plan import fixed_plan
-from kimad.residual import Residual
 from kimad.statistics import StepLog
 
 OPTIONS = ("drop", "bfloat16", "int8", "topk:0.001", "topk:0.01", "topk:0.1:int8")  # each is tried by itself
@@ -36,8 +36,8 @@ class Trial:
             raise TypeError(f"{option} is no fixed option")
         self._plan = fixed_plan(layers, objective)
         self._ranks = ranks
-        self._residual = Residual()
-        self._coder = Coder(self._residual, ranks, 0)
+        self._feedback = EF14()
+        self._coder = Coder(self._feedback, ranks, 0)
         self._scratch: dict[int, Tensor] = {}  # by bucket; memory that is new each time would be most of the seconds
         self._factors: list[float] = []
 
@@ -56,7 +56,7 @@ class Trial:
         for bucket in buckets:
             if bucket.buffer.dtype == torch.float32 and bucket.buffer.layout == torch.strided:
                 self._code(bucket, log)
-        self._residual.end_step(set())
+        self._feedback.end_step(set())
         measured_s, expected_s = time.monotonic() - began_s, sum(log.expected_s.values())
         self._factors.append(measured_s / expected_s if expected_s else 1.0)  # nothing is coded of a NaN
 

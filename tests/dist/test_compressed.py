@@ -12,6 +12,7 @@ from torch import nn
 import kimad
 from kimad.coder import Bucket, Sending
 from kimad.compressors import Batch, decode
+from kimad.error_feedback import EF14
 from kimad.plan import Plan
 from kimad.statistics import StepLog
 from tests.dist.ranks import Ranks
@@ -54,7 +55,8 @@ def law(rank: int, option: str) -> None:
     """Watches every bucket: what the residual held, the gradient, what was sent."""
     model = wrap(Zoo())
     state = kimad.attach(model, kimad.Config(objective=kimad.parse_objective(option)))
-    residual, errors = state.loop.residual, []
+    residual, errors = state.loop.feedback, []
+    assert isinstance(residual, EF14)
     encode = residual.encode
 
     def watched(

@@ -67,8 +67,8 @@ def plant(state: kimad.State, stage: str, patch: pytest.MonkeyPatch) -> list[str
         swap(loop._exchange, "_group", Deaf(loop._exchange._group, fail))  # `patch` would hold the group itself
         return fired
     place: Any = {
-        "encode": loop.residual,
-        "squared_norm": loop.residual,
+        "encode": loop.feedback,
+        "squared_norm": loop.feedback,
         "statistics": loop._agreement,
         "sum": loop._agreement,
         "share": loop._agreement,

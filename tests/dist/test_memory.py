@@ -128,7 +128,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         FakeBucket(torch.empty_like(gradient), gradient, members, last=members is halves[1])
         for gradient, members in zip(gradients, halves, strict=True)
     ]
-    encode = state.loop.residual.encode
+    encode = state.loop.feedback.encode
 
     def wasteful(names: Sequence[str], gradients: Sequence[Tensor], *rest: Any, **how: Any) -> None:
         for gradient in gradients:
@@ -144,7 +144,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         for step in range(WARM_UP):
             one_step(state, buckets, step)
         if planted:
-            patch.setattr(state.loop.residual, "encode", wasteful)
+            patch.setattr(state.loop.feedback, "encode", wasteful)
         watch = Watch(state.loop._coding if thread == "coding" else state.loop._wire)
         watch.start()
         for step in range(WARM_UP, WARM_UP + STEPS):

@@ -16,6 +16,7 @@ import kimad
 from kimad.coder import Bucket
 from kimad.compressors import Option
 from kimad.decide import Observation
+from kimad.error_feedback import EF14
 from kimad.errors import AgreementError
 from kimad.layout import Layer
 from kimad.plan import HEAD, Plan
@@ -192,9 +193,10 @@ def handed(rank: int) -> list[bool]:
             assert parameter.grad is not None
             went[name] += parameter.grad.flatten()
     loop.drain()
+    assert isinstance(loop.feedback, EF14)
     close = []
     for la in layers:
-        owed = loop.residual.owed(la.name)
+        owed = loop.feedback.owed(la.name)
         sides = torch.stack([came[la.name], torch.zeros(la.numel) if owed is None else owed])
         torch.distributed.all_reduce(sides)
         close.append(torch.allclose(sides[0], sides[1] + 3 * went[la.name], atol=1e-5))

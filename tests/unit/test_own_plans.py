@@ -13,11 +13,11 @@ from torch import Tensor
 from kimad import AgreementError
 from kimad.coder import Bucket, Coder, Sending
 from kimad.compressors import CodecError, Option
+from kimad.error_feedback import EF14
 from kimad.errors import ExchangeError
 from kimad.layout import Layer, pack
 from kimad.plan import BFLOAT16, FLOAT32, HEAD, Plan
 from kimad.record import layer_records
-from kimad.residual import Residual
 from kimad.statistics import StepLog
 
 LAYERS = [Layer("a.weight", (40, 50)), Layer("a.bias", (40,)), Layer("b.weight", (30, 40)), Layer("b.bias", (30,))]
@@ -95,7 +95,7 @@ class Ranks:
     """All ranks of a world in one process."""
 
     def __init__(self) -> None:
-        self.residuals = [Residual() for _ in range(RANKS)]
+        self.residuals = [EF14() for _ in range(RANKS)]
         self.coders = [Coder(residual, RANKS, rank) for rank, residual in enumerate(self.residuals)]
         self.step = 0
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kimad.compressors import Batch, Option, decode, wire_bytes
-from kimad.residual import Residual
+from kimad.error_feedback import EF14
 
 N = 700
 OPTIONS = [
@@ -24,14 +24,14 @@ def gradient(seed: int, n: int = N) -> Tensor:
 
 
 def encode(
-    residual: Residual, name: str, grad: Tensor, option: Option, frame: Tensor, *, shape: Sequence[int] = (),
+    residual: EF14, name: str, grad: Tensor, option: Option, frame: Tensor, *, shape: Sequence[int] = (),
     key: int = 0, look: Callable[[str, Tensor], None] | None = None,
 ) -> None:  # fmt: skip
     """A batch of one layer."""
     residual.encode([name], [grad], Batch([shape or grad.shape], [option]), frame, keys=[key], look=look)
 
 
-def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
+def send(residual: EF14, name: str, grad: Tensor, option: Option) -> Tensor:
     """One layer of one step, as the exchange does it; returns what the frame carries."""
     frame = torch.empty(wire_bytes(grad.shape, option), dtype=torch.uint8)
     encode(residual, name, grad, option, frame)
@@ -40,12 +40,12 @@ def send(residual: Residual, name: str, grad: Tensor, option: Option) -> Tensor:
     return decoded
 
 
-def owe(residual: Residual, name: str, grad: Tensor) -> None:
+def owe(residual: EF14, name: str, grad: Tensor) -> None:
     """One step in which nothing is sent."""
     encode(residual, name, grad, Option("drop"), torch.empty(0, dtype=torch.uint8))
 
 
-def owed(residual: Residual, name: str) -> Tensor:
+def owed(residual: EF14, name: str) -> Tensor:
     found = residual.owed(name)
     assert found is not None
     return found.clone()
@@ -53,7 +53,7 @@ def owed(residual: Residual, name: str) -> Tensor:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_nothing_is_lost(option: Option) -> None:
-    residual = Residual()
+    residual = EF14()
     old = torch.zeros(N)
     for step in range(4):
         grad = gradient(step)
@@ -69,7 +69,7 @@ def test_nothing_is_lost(option: Option) -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 @pytest.mark.parametrize("undo", [None, {"w"}], ids=["void", "unused"])
 def test_what_did_not_arrive_is_owed_again(option: Option, undo: set[str] | None) -> None:
-    residual = Residual()
+    residual = EF14()
     send(residual, "w", gradient(0), option)
     residual.end_step(set())
     before = owed(residual, "w")
@@ -81,7 +81,7 @@ def test_what_did_not_arrive_is_owed_again(option: Option, undo: set[str] | None
 
 
 def test_only_the_layers_that_are_named_are_taken_back() -> None:
-    residual = Residual()
+    residual = EF14()
     option = Option("topk", 31, "float32")
     for name in ("a", "b"):
         send(residual, name, gradient(0), option)
@@ -92,7 +92,7 @@ def test_only_the_layers_that_are_named_are_taken_back() -> None:
 
 
 def test_a_frame_is_taken_back_once() -> None:
-    residual = Residual()
+    residual = EF14()
     send(residual, "w", gradient(0), Option("topk", 31, "float32"))
     residual.end_step(None)
     residual.end_step(None)
@@ -100,7 +100,7 @@ def test_a_frame_is_taken_back_once() -> None:
 
 
 def test_two_frames_of_one_layer_are_both_taken_back() -> None:
-    residual = Residual()
+    residual = EF14()
     option = Option("topk", 31, "float32")
     send(residual, "w", gradient(0), option)
     send(residual, "w", torch.zeros(N), option)
@@ -109,7 +109,7 @@ def test_two_frames_of_one_layer_are_both_taken_back() -> None:
 
 
 def test_a_dropped_layer_owes_everything() -> None:
-    residual = Residual()
+    residual = EF14()
     owe(residual, "w", gradient(0))
     residual.end_step(set())
     owe(residual, "w", gradient(1))
@@ -119,7 +119,7 @@ def test_a_dropped_layer_owes_everything() -> None:
 
 
 def test_adding_does_not_change_the_gradient() -> None:
-    residual = Residual()
+    residual = EF14()
     grad = gradient(0)
     owe(residual, "w", grad)
     owe(residual, "w", grad)
@@ -129,7 +129,7 @@ def test_adding_does_not_change_the_gradient() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_looking_at_what_is_owed_changes_no_bit(option: Option) -> None:
     seen: list[Tensor] = []
-    one, other = Residual(), Residual()
+    one, other = EF14(), EF14()
     room = [torch.zeros(wire_bytes((N,), option), dtype=torch.uint8) for _ in range(2)]
     for step in range(3):
         encode(one, "w", gradient(step), option, room[0], key=step)
@@ -141,12 +141,12 @@ def test_looking_at_what_is_owed_changes_no_bit(option: Option) -> None:
 
 def test_low_rank_starts_from_the_frame_before_also_after_loading() -> None:
     option, shape = Option("lowrank", 1, "float32"), (28, 25)
-    residual = Residual()
+    residual = EF14()
     frames = [torch.empty(wire_bytes(shape, option), dtype=torch.uint8) for _ in range(3)]
     encode(residual, "w", gradient(0), option, frames[0], shape=shape)
-    resumed, cold = Residual(), Residual()
-    resumed.load_state_dict(residual.state_dict(), residual.warm_frames())
-    cold.load_state_dict(residual.state_dict())
+    resumed, cold = EF14(), EF14()
+    resumed.load_state_dict(residual.state_dict())
+    cold.load_state_dict({**residual.state_dict(), "warm_frames": {}})
     for one, frame in zip((residual, resumed, cold), frames, strict=True):
         encode(one, "w", gradient(1), option, frame, shape=shape, key=1)
     assert torch.equal(frames[0], frames[1])
@@ -154,7 +154,7 @@ def test_low_rank_starts_from_the_frame_before_also_after_loading() -> None:
 
 
 def test_flush_pays_everything_back() -> None:
-    residual = Residual()
+    residual = EF14()
     owe(residual, "w", gradient(0))
     residual.end_step(set())
     grad = gradient(1)
@@ -172,7 +172,7 @@ def test_flush_pays_everything_back() -> None:
 
 @pytest.mark.parametrize("undo", [None, {"w"}], ids=["void", "unused"])
 def test_a_flush_that_did_not_arrive_stays_owed(undo: set[str] | None) -> None:
-    residual = Residual()
+    residual = EF14()
     owe(residual, "w", gradient(0))
     residual.end_step(set())
     residual.flush("w", gradient(1))
@@ -181,7 +181,7 @@ def test_a_flush_that_did_not_arrive_stays_owed(undo: set[str] | None) -> None:
 
 
 def test_after_a_flush_a_layer_starts_anew() -> None:
-    residual = Residual()
+    residual = EF14()
     owe(residual, "w", gradient(0))
     residual.end_step(set())
     residual.flush("w", gradient(1))
@@ -191,7 +191,7 @@ def test_after_a_flush_a_layer_starts_anew() -> None:
 
 
 def test_nothing_is_owed_at_first() -> None:
-    residual = Residual()
+    residual = EF14()
     grad = gradient(0)
     residual.flush("w", grad)
     residual.end_step(None)
@@ -209,7 +209,7 @@ def through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_a_resumed_run_goes_on_bit_for_bit() -> None:
     option = Option("topk", 31, "log4")
-    residual, resumed = Residual(), Residual()
+    residual, resumed = EF14(), EF14()
     owe(resumed, "of another run", gradient(9))
     for name in ("b.weight", "a.weight"):
         send(residual, name, gradient(0), option)
@@ -228,27 +228,27 @@ def test_a_resumed_run_goes_on_bit_for_bit() -> None:
 
 
 def test_a_state_dict_is_a_copy() -> None:
-    residual = Residual()
+    residual = EF14()
     owe(residual, "w", gradient(0))
     state = residual.state_dict()
     owe(residual, "w", gradient(1))
-    assert torch.equal(state["w"], gradient(0))
+    assert torch.equal(state["residual"]["w"], gradient(0))
     residual.load_state_dict(state)
     owe(residual, "w", gradient(1))
-    assert torch.equal(state["w"], gradient(0))
+    assert torch.equal(state["residual"]["w"], gradient(0))
 
 
 def test_loading_forgets_the_frames_of_a_step_under_way() -> None:
-    residual = Residual()
+    residual = EF14()
     send(residual, "w", gradient(0), Option("topk", 31, "float32"))
-    residual.load_state_dict({"w": gradient(5)})
+    residual.load_state_dict({"residual": {"w": gradient(5)}})
     residual.end_step(None)
     assert torch.equal(owed(residual, "w"), gradient(5))
 
 
 def test_layers_of_one_batch_are_taken_back_one_by_one() -> None:
     option = Option("topk", 31, "log4")
-    together, apart = Residual(), Residual()
+    together, apart = EF14(), EF14()
     batch = Batch([(N,), (N,), (N,)], [option] * 3)
     frames = torch.zeros(batch.wire_bytes, dtype=torch.uint8)
     names, gradients = ["a", "b", "c"], [gradient(seed) for seed in range(3)]
