@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from kimad import Config, ConfigError, Off, Progress
-from kimad.config import CHECKED_APART, FORECASTS, SOLVERS
+from kimad.config import CHECKED_APART, ERROR_FEEDBACKS, FORECASTS, SOLVERS
 
 NUMBERS = [f.name for f in fields(Config) if f.name not in CHECKED_APART]
 WHOLE = [f.name for f in fields(Config) if isinstance(f.default, int)]
@@ -51,7 +51,7 @@ def test_counts_are_integers(name: str, value: float) -> None:
 
 
 def test_counts_and_seconds_are_told_apart() -> None:
-    assert set(CHECKED_APART) == {"objective", "solver", "forecast", "dense", "weight"}
+    assert set(CHECKED_APART) == {"objective", "solver", "forecast", "error_feedback", "dense", "weight"}
     assert set(WHOLE) == {n for n in NUMBERS if n.endswith(("_bytes", "_steps")) or n == "records"}
     assert Config(half_life_s=1, outage_timeout_s=2).half_life_s == 1
 
@@ -60,6 +60,14 @@ def test_counts_and_seconds_are_told_apart() -> None:
 def test_unknown_solvers(solver: object) -> None:
     message = refusal(solver=solver)
     assert all(name in message for name in SOLVERS)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", ["", "EF14", "none", None, 3])
+def test_unknown_error_feedback(kind: object) -> None:
+    message = refusal(error_feedback=kind)
+    assert message.startswith(f"error_feedback is {kind!r}; allowed: ")
+    assert all(name in message for name in ERROR_FEEDBACKS)
     assert "\n" not in message
 
 
