@@ -25,6 +25,7 @@ from kimad.launch.job import Job
 from kimad.launch.link.result import Result
 from kimad.launch.passthrough import Passthrough
 from kimad.launch.process import note
+from kimad.launch.profile import stdout_to_stderr
 from kimad.launch.run import execute
 
 COMMAND = "bench link"
@@ -67,10 +68,11 @@ def measure(argv: Sequence[str]) -> int:
         found = Path(name) / RESULT_NAME
         args.training_script_args = [f"{args.seconds:g}", f"{args.timeout:g}", args.pairs, str(found)]
         job = replace(job, arguments=tuple(args.training_script_args))
-        if emulated:
-            outcome, kept = execute_emulated(COMMAND, args, job)
-        else:
-            outcome = execute(COMMAND, args, job)
+        with stdout_to_stderr():  # gloo prints its connections in some versions of torch
+            if emulated:
+                outcome, kept = execute_emulated(COMMAND, args, job)
+            else:
+                outcome = execute(COMMAND, args, job)
         if outcome.ending.exit_code:
             return outcome.ending.exit_code
         if not found.is_file():

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 from kimad.launch.job import Job
+from tests.gloo import without_gloo
 from tests.source import ROOT
 
 PREAMBLE = """
@@ -49,7 +50,7 @@ def environment() -> dict[str, str]:
 def kimad(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The `kimad` command."""
     call = [sys.executable, "-m", "kimad.launch", *map(str, arguments)]
-    return subprocess.run(call, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=55, check=False)
+    return _finished(call, cwd)
 
 
 def worker(
@@ -59,10 +60,16 @@ def worker(
     folder.mkdir()
     config = Job("progress", script, module, arguments, world_size=1).write(folder, {})
     call = [sys.executable, "-u", "-m", "kimad.launch.worker", str(config), script, *arguments]
-    return subprocess.run(call, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=55, check=False)
+    return _finished(call, cwd)
 
 
 def plain(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The same program under Python alone."""
     call = [sys.executable, "-u", script, *arguments]
-    return subprocess.run(call, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=55, check=False)
+    return _finished(call, cwd)
+
+
+def _finished(call: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(call, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=55, check=False)
+    done.stdout = without_gloo(done.stdout)
+    return done

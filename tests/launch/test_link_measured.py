@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -46,6 +47,19 @@ def test_a_shaped_link_has_the_rate_that_it_was_given(
     assert f"kimad bench link: link const:100 by backend {backend}" in done.stderr
     assert "no DistributedDataParallel" not in done.stderr
     assert "attached to no model" not in done.stderr
+
+
+def test_what_the_ranks_print_is_not_among_the_figures(tmp_path: Path) -> None:
+    """As gloo does in some versions of torch."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nif 'RANK' in os.environ:\n    print('one rank')\n")
+    call = [sys.executable, "-m", "kimad.launch", "bench", "link", "--standalone", "--seconds", "0.05", "--json"]
+    paths = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    done = subprocess.run(
+        call, env={**environment(), "PYTHONPATH": paths}, capture_output=True, text=True, timeout=55, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["links"]) == 2
+    assert done.stderr.count("one rank") == 2
 
 
 @pytest.mark.usefixtures("netns")
