@@ -23,7 +23,7 @@ dist.init_process_group("gloo")
 torch.manual_seed(0)
 model = DistributedDataParallel(nn.Sequential(nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 100)))
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-for step in range(40):
+for step in range(60):
     optimizer.zero_grad()
     model(torch.randn(8, 64)).square().mean().backward()
     optimizer.step()
