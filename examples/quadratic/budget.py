@@ -37,7 +37,7 @@ class Sender:
 
 
 def entries_within(rate_bps: Floats, comm_s: Floats, layers: int, size: int) -> Ints:
-    """Whole entries, of `size`, that `rate_bps` carries in `comm_s`: at least one a layer; all where positions cost more."""
+    """Entries that `rate_bps` carries in `comm_s`: at least one a layer, and all `size` where positions cost more."""
     entries = np.floor(np.maximum(rate_bps * comm_s, 0.0) / ENTRY_BITS)
     return np.where(entries * ENTRY_BITS >= size * DENSE_BITS, size, np.maximum(entries, layers)).astype(np.int64)
 

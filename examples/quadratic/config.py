@@ -28,3 +28,8 @@ class Config:
     steps: tuple[float, ...] = (0.1, 0.14, 0.19, 0.27, 0.37, 0.51, 0.71, 0.99, 1.37, 1.9)  # γ·L, tried for every method
     check_rounds: int = 4000  # of the theorems' checks
     check_round_s: float = 1.0  # s, T in them
+
+
+QUICK = Config(
+    seconds=60.0, entries=(32, 128), round_s=(0.6, 2.0), steps=(0.37, 1.37), check_rounds=200
+)  # a look at the machinery: nothing is tuned, and little is reached

@@ -59,21 +59,25 @@ def lines(config: Config, link: PaperSine, runs: list[Run]) -> list[Line]:
     def line(name: str, of: Callable[[Sender], bool], which: str = "best", among: str = "") -> Line:
         found = sorted((run for run in runs if of(run.sender)), key=lambda run: run.rank(config.reached[-1]))
         run = found[0 if which == "best" else -1]
-        picked = f"{which} {among} of {len(found)}" if among else ""
+        value = f"K = {run.sender.entries}" if among == "K" else f"T = {run.sender.round_s:g} s" if among else ""
+        picked = f"{value}, {which} of {len(found)}" if among else ""
         return Line(name, run, picked, target_round_s(config, link, run.sender))
 
+    def fixed(allocation: str) -> Callable[[Sender], bool]:
+        return lambda s: s.allocation == allocation and s.entries in config.entries
+
+    def budgeted(allocation: str, estimate: Estimate) -> Callable[[Sender], bool]:
+        return lambda s: (s.allocation, s.estimate) == (allocation, estimate) and s.round_s is not None
+
     shown = [line("uncompressed", lambda s: s.entries == size)]
-    for allocation, name in FIXED.items():
-        shown.append(line(name, lambda s, a=allocation: s.allocation == a and s.entries in config.entries, among="K"))
+    shown += [line(name, fixed(allocation), among="K") for allocation, name in FIXED.items()]
     for allocation, name in KIMADS.items():
-
-        def of(estimate: Estimate, allocation: str = allocation) -> Callable[[Sender], bool]:
-            return lambda s: s.round_s is not None and s.allocation == allocation and s.estimate == estimate
-
-        shown.append(line(f"{name}, last sample", of("last"), "worst", "T"))
-        shown.append(line(f"{name}, last sample", of("last"), "best", "T"))
-        shown.append(line(f"{name}, rate known", of("start"), "best", "T"))
-        shown.append(line(f"{name}'s sizes at random", of("random"), "best", "T"))
+        shown += [
+            line(f"{name}, last sample", budgeted(allocation, "last"), "worst", "T"),
+            line(f"{name}, last sample", budgeted(allocation, "last"), "best", "T"),
+            line(f"{name}, rate known", budgeted(allocation, "start"), "best", "T"),
+            line(f"{name}'s sizes at random", budgeted(allocation, "random"), "best", "T"),
+        ]
     return shown
 
 

@@ -1,7 +1,7 @@
 """The objective: quadratics that differ from worker to worker, with layers of different curvature.
 
-    f(x) = 1/M Σ_m f_m(x),   f_m(x) = ½ x'diag(a_m)x − b_m'x
-    f(x) − f* = ½ Σ ā (x − x*)²,   x* = b̄ / ā        (ā, b̄: means over workers)
+f(x) = 1/M Σ_m f_m(x),   f_m(x) = ½ x'diag(a_m)x − b_m'x
+f(x) − f* = ½ Σ ā (x − x*)²,   x* = b̄ / ā        (ā, b̄: means over workers)
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Quadratics:
     @cached_property
     def mean_curvature(self) -> Floats:
         """(L, W) ā."""
-        return self.curvature.mean(axis=0)
+        mean: Floats = self.curvature.mean(axis=0)
+        return mean
 
     @cached_property
     def minimum(self) -> Floats:
         """(L, W) x*."""
-        return self.slope.mean(axis=0) / self.mean_curvature
+        minimum: Floats = self.slope.mean(axis=0) / self.mean_curvature
+        return minimum
 
     @cached_property
     def smoothness(self) -> float:

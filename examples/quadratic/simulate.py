@@ -121,7 +121,9 @@ def _round(state: _State, setting: Setting, allocation: str, dice: Floats) -> _S
 
     start_s = state.clock_s[:, None]
     owed = ef21_p.owed(state.x, state.w)[:, None]
-    decoded, bits = _compressed(owed, _estimate(state, setting.link, state.down_bps, start_s, dice[0]), state, allocation)
+    decoded, bits = _compressed(
+        owed, _estimate(state, setting.link, state.down_bps, start_s, dice[0]), state, allocation
+    )
     w = ef21_p.received(state.w, decoded[:, 0])
     arrived_s = finish_s(setting.link, start_s, bits)
     down_bps = _rate(bits, arrived_s - start_s, state.down_bps)

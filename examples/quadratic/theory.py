@@ -62,5 +62,4 @@ def bound_1(problem: Quadratics, of: Contraction, gamma: float, start_error: flo
 def bound_2(problem: Quadratics, of: Contraction, gamma: float, start_error: float, rounds: int) -> Floats:
     """(rounds,) Of f(x^t) − f* in each round t = 0, 1, ..."""
     start = problem.start_gap + gamma / of.theta * start_error
-    bound: Floats = (1 - gamma * problem.strength) ** np.arange(rounds) * start
-    return bound
+    return start * np.power(1 - gamma * problem.strength, np.arange(rounds, dtype=np.float64))

@@ -10,7 +10,7 @@ Ints = NDArray[np.int64]
 
 
 def topk(rows: Floats, k: Ints) -> Floats:
-    """(..., W) values and (...) counts from 0 to W -> (..., W); at most k entries of a row are not 0, also among equals.
+    """(..., W) values and (...) counts from 0 to W -> (..., W); a row keeps at most k, also among equals.
 
     ‖topk(v, k) − v‖² <= (1 − k/W) ‖v‖² for every row v.
     """

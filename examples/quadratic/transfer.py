@@ -1,6 +1,6 @@
 """When a message has arrived: the link's rate, integrated until the bits are through.
 
-    finish = the smallest t with C(t) − C(start) = bits,   C(t) = ∫_0^t B,   B(t) = η · sin²(θt) + δ
+finish = the smallest t with C(t) − C(start) = bits,   C(t) = ∫_0^t B,   B(t) = η · sin²(θt) + δ
 """
 
 from __future__ import annotations

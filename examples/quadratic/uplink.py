@@ -57,13 +57,13 @@ def least_entries(link: PaperSine, comm_s: float, layers: int, size: int) -> int
     return min(int(entries_within(trough, np.array(comm_s), layers, size)), size - 1)
 
 
-def entries_on(link: PaperSine, compute_s: float, round_s: float, rounds: int, layers: int, size: int) -> Ints:
-    """(rounds,) What Kimad sends on the link when it knows the rate; one entry more or less where two would be equal."""
+def entries_on(link: PaperSine, compute_s: float, comm_s: float, rounds: int, layers: int, size: int) -> Ints:
+    """(rounds,) What Kimad sends on a link whose rate it knows; one entry more or less where two would be equal."""
     entries = np.empty(rounds, np.int64)
-    clock_s, comm_s = np.zeros(1), np.array(round_s - compute_s)
+    clock_s = np.zeros(1)
     before = 0
     for t in range(rounds):
-        now = int(entries_within(rate_bps(link, clock_s), comm_s, layers, size)[0])
+        now = int(entries_within(rate_bps(link, clock_s), np.array(comm_s), layers, size)[0])
         if now == before:
             now += 1 if now < size else -1
         entries[t] = before = now
