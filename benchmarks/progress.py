@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from benchmarks.rows import NEVER, Row, command
 from benchmarks.tasks import TASKS
-from benchmarks.virtual import COMPUTE_S, EVERY, FAIR, Network, adaptive_seconds, fixed_losses, fixed_seconds, smoothed
+from benchmarks.virtual import (
+    COMPUTE_S,
+    EVERY,
+    FAIR,
+    Network,
+    adaptive_seconds,
+    call_alone,
+    fixed_losses,
+    fixed_seconds,
+    smoothed,
+)
 from kimad.config import Config
 
 Floats = NDArray[np.float64]
@@ -98,14 +108,6 @@ def settings(tasks: Sequence[str]) -> list[Setting]:
     return found
 
 
-def _call(job: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-    import torch
-
-    torch.set_num_threads(1)
-    function, arguments = job
-    return function(*arguments)
-
-
 @final
 class Study:
     """Runs what is needed, once, on all cores."""
@@ -123,7 +125,7 @@ class Study:
         self._pool.join()
 
     def _map(self, jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
-        return self._pool.map(_call, jobs, chunksize=1)
+        return self._pool.map(call_alone, jobs, chunksize=1)
 
     def _find_targets(self) -> dict[str, tuple[float, ...]]:
         keys = list(product(self._tasks, self._seeds))

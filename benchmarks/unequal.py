@@ -10,13 +10,12 @@ import multiprocessing
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from benchmarks.rows import Row, command
 from benchmarks.tasks import TASKS
-from benchmarks.virtual import COMPUTE_S, EVERY, Network, adaptive_seconds, fixed_losses, smoothed
+from benchmarks.virtual import COMPUTE_S, EVERY, Network, adaptive_seconds, call_alone, fixed_losses, smoothed
 from kimad.config import Config
 from kimad.decide import Observation
 from kimad.sim import Result, Scenario
@@ -80,25 +79,17 @@ def uncompressed(task: str, seed: int, workers: int) -> list[float]:
     return fixed_losses(task, seed, "float32", TASKS[task].steps, count=workers)
 
 
-def _call(job: tuple[Any, tuple[Any, ...]]) -> Any:
-    import torch
-
-    torch.set_num_threads(1)
-    function, arguments = job
-    return function(*arguments)
-
-
 def training_rows(seeds: int, tasks: Sequence[str], worlds: Sequence[int]) -> list[Row]:
     """How many times sooner a loss is reached."""
     rows = []
     with multiprocessing.get_context("spawn").Pool() as pool:
         for task, workers in product(tasks, worlds):
             steps = TASKS[task].steps
-            dense = pool.map(_call, [(uncompressed, (task, seed, workers)) for seed in range(seeds)], 1)
+            dense = pool.map(call_alone, [(uncompressed, (task, seed, workers)) for seed in range(seeds)], 1)
             looks = [round(share * steps / EVERY) for share in TARGETS]
             targets = [float(np.mean([smoothed(losses[:look]) for losses in dense])) for look in looks]
             keys = list(product((False, True), range(seeds)))
-            found = pool.map(_call, [(seconds, (task, seed, workers, targets, own)) for own, seed in keys], 1)
+            found = pool.map(call_alone, [(seconds, (task, seed, workers, targets, own)) for own, seed in keys], 1)
             one, two = np.array(found).reshape(2, seeds, len(targets))
             each = np.log(one / two)
             note = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -271,3 +271,10 @@ def adaptive_seconds(
             if all(np.isfinite(found)) or not np.isfinite(losses[-1]):
                 break
     return found
+
+
+def call_alone(job: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+    """Call a function with its arguments, in a process of a pool: with one thread, as the other cores have jobs too."""
+    torch.set_num_threads(1)
+    function, arguments = job
+    return function(*arguments)

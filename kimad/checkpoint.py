@@ -12,7 +12,6 @@ from kimad.errors import ConfigError
 from kimad.layout import Layer
 
 VERSION = 1
-WARM = "warm_frames"  # frames that low rank starts from, of any length; every other memory has a tensor a layer
 
 
 def to_save(kind: str, feedback: ErrorFeedback | None) -> dict[str, Any]:
@@ -32,14 +31,15 @@ def check(saved: Mapping[str, Any], kind: str) -> None:
             f"the state_dict is of error_feedback {saved['error_feedback']!r}, and this State has {kind!r}; "
             "give it the same one, or begin without a state_dict"
         )
-    if not all(isinstance(saved.get(memory), Mapping) for memory in _memories(kind)):
-        raise ConfigError(f"not a Kimad state_dict: it must have {', '.join(_memories(kind))}, by layer name")
+    memories = make_error_feedback(kind).memories
+    if not all(isinstance(saved.get(memory), Mapping) for memory in memories):
+        raise ConfigError(f"not a Kimad state_dict: it must have {', '.join(memories)}, by layer name")
 
 
 def check_layers(saved: Mapping[str, Any], kind: str, layers: Sequence[Layer]) -> None:
     """Raise ConfigError unless every saved tensor is one of these layers', and finite."""
     numel = {layer.name: layer.numel for layer in layers}
-    for memory in _memories(kind):
+    for memory in make_error_feedback(kind).memories:
         for name, tensor in saved[memory].items():
             if numel.get(name) != tensor.numel():
                 raise ConfigError(
@@ -47,7 +47,3 @@ def check_layers(saved: Mapping[str, Any], kind: str, layers: Sequence[Layer]) -
                 )
             if not bool(torch.isfinite(tensor).all()):
                 raise ConfigError(f"the saved {memory} of {name} is not finite; take another checkpoint")
-
-
-def _memories(kind: str) -> list[str]:
-    return sorted(make_error_feedback(kind).state_dict().keys() - {WARM})

@@ -99,7 +99,7 @@ class Sending:
     groups: tuple[tuple[Group, ...], ...]  # by rank, what it sends of the layers; nothing for a plain one
     mode: str  # "frames": gather `payload` of all ranks; "bfloat16", "plain": all-reduce it
     payload: Tensor  # uint8 frames, the bfloat16 form of the bucket, or DDP's own buffer
-    told: tuple[Slot, ...] = ()  # layers whose error feedback is told of their average
+    told: tuple[Slot, ...] = ()  # layers whose error feedback follows their average
 
     @property
     def frame_bytes(self) -> list[int]:
@@ -143,7 +143,7 @@ class Coder:
                     self._feedback.flush(slot.layer.name, gradient)
                 if read_curves:
                     log.energy[slot.layer.name] = kept_energy(gradient, bucket.step)
-            return replace(self.plain(bucket), told=slots)
+            return replace(self.plain(bucket), told=slots if self._feedback.follows_average else ())
         began_s = time.monotonic()
         common = self._grouped(slots, plan.options, own=False)
         own = self._grouped(slots, plan.own, own=True) if plan.own_ranks else common
@@ -153,7 +153,7 @@ class Coder:
         else:
             payload = self._encode_frames(bucket, groups[self._rank], log, finite, read_curves)
         log.encode_s += time.monotonic() - began_s
-        return Sending(bucket, groups, mode, payload, told=slots)
+        return Sending(bucket, groups, mode, payload, told=slots if self._feedback.follows_average else ())
 
     def plain(self, bucket: Bucket) -> Sending:
         """DDP's own arithmetic on its own buffer: divided first; any other order differs in the last bit for N = 3."""
@@ -171,11 +171,14 @@ class Coder:
                 void = True
             else:
                 bucket.buffer.zero_()
+                targets: dict[int, list[Tensor]] = {}  # of each group, which most ranks have in common
                 for rank, frame in enumerate(frames):  # in this order, so that all ranks round alike
                     start = BUCKET_HEADER_BYTES
                     for group in sending.groups[rank]:
+                        if id(group) not in targets:
+                            targets[id(group)] = group.parts(bucket.buffer)
                         end = start + group.batch.wire_bytes
-                        self._decode_group(group, bucket.buffer, frame[start:end], rank, log)
+                        self._decode_group(group, targets[id(group)], frame[start:end], rank, log)
                         start = end
         for slot in () if void else sending.told:
             average = bucket.buffer[slot.start : slot.stop]
@@ -248,14 +251,14 @@ class Coder:
             raise
         log.encoded(group.operator, group.expected_s, time.monotonic() - began_s - reading_s)
 
-    def _decode_group(self, group: Group, buffer: Tensor, frame: Tensor, rank: int, log: StepLog) -> None:
+    def _decode_group(self, group: Group, targets: list[Tensor], frame: Tensor, rank: int, log: StepLog) -> None:
         """Add its layers of one rank's frame to the result."""
         if not group.batch.wire_bytes:
             return
         began_s = time.monotonic()
         self.decoding = f"{group.operator} frames of rank {rank}"
         try:
-            group.batch.decode(frame, group.parts(buffer), group.scales)
+            group.batch.decode(frame, targets, group.scales)
         except CodecError as error:
             if error.layer is not None:
                 self.decoding = f"layer {group.names[error.layer]}, frame of rank {rank}"

@@ -199,7 +199,7 @@ class Planner:
         else:
             pair = self._unequal.pick(step, coarse, closer, now_s)
         if pair is not None:
-            self._wire_bytes = float(self._candidates(menu, [pair.common], bps).wire_bytes[0])
+            self._wire_bytes = pair.wire_bytes
             own = self._options(maker, pair.own)
             plan = Plan(step, self._options(maker, pair.common), pair.ranks, own)
             self._planned(menu, maker, plan, [pair.common, pair.own])
@@ -207,8 +207,8 @@ class Planner:
             return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
         objective = self._config.objective
         fine = closer(objective.pick(coarse.points()))
-        choice = self._complete(menu, coarse, fine, objective.pick(fine.points()), forecast)
-        taken = self._candidates(menu, [choice], bps)
+        taken = self._complete(menu, coarse, fine, objective.pick(fine.points()), forecast)
+        choice = taken.choices[0]
         self._wire_bytes = float(taken.wire_bytes[0])
         plan = Plan(step, self._options(maker, choice))
 
@@ -273,7 +273,7 @@ class Planner:
         finer = self._solver.between(menu, frontier[max(0, i - 1)], frontier[min(len(frontier) - 1, i + 1)])
         return self._candidates(menu, [frontier[i], *finer], coarse.bps)
 
-    def _complete(self, menu: Menu, coarse: Candidates, fine: Candidates, i: int, forecast: Forecast) -> Choice:
+    def _complete(self, menu: Menu, coarse: Candidates, fine: Candidates, i: int, forecast: Forecast) -> Candidates:
         """The choice of this step: what was picked, with time that may be used up, or a probe of the link."""
         choice, points = fine.choices[i], fine.points()
         target_s = self._config.objective.target_s(points.compute_s)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kimad.candidates import Candidates
-from kimad.monitor import FIRST_PIECE_BYTES, LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES
+from kimad.monitor import FIRST_PIECE_BYTES, enough
 from kimad.objective import Objective, Points
 from kimad.timeline import finish_s
 
@@ -126,9 +126,7 @@ def measured(among: Candidates, whole: Ints, rates: Rates) -> Bools:
     copies = len(rates.slow) - 1
     copy_bytes = among.link_s * (among.bps / 8 / copies)
     timed = copies * np.where(whole < 0, np.maximum(copy_bytes - FIRST_PIECE_BYTES, 0.0), 0.0).sum(axis=1) / 2
-    long = 8 * timed / rates.up_bps[rates.slow].min() >= LONG_S
-    enough: Bools = (timed >= MIN_SAMPLE_BYTES) | ((timed >= MIN_LONG_BYTES) & long)
-    return enough
+    return enough(timed, float(rates.up_bps[rates.slow].min()))
 
 
 def single(among: Candidates, rates: Rates) -> Points:

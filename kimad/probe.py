@@ -38,7 +38,7 @@ from kimad.forecast import Forecast
 from kimad.menu import Menu
 from kimad.monitor import FIRST_PIECE_BYTES, LONG_S, MIN_LONG_BYTES, MIN_SAMPLE_BYTES, enough
 from kimad.objective import Objective, Progress
-from kimad.solver import Choice, Solver
+from kimad.solver import Solver
 
 Floats = NDArray[np.float64]
 
@@ -136,8 +136,8 @@ class Probing:
 
     def choose(
         self, menu: Menu, solver: Solver, frontier: Candidates, picked: Candidates, forecast: Forecast
-    ) -> Choice:
-        """What was picked, or a probe in its place. `picked` is one plan; all at the forecast's low rate."""
+    ) -> Candidates:
+        """What was picked, or a probe in its place: one plan. All are at the forecast's low rate."""
         if self._mean_bps < math.inf:
             confirmed = forecast.mean_bps > CONFIRMED * self._mean_bps
             self._unconfirmed = 0 if confirmed else self._unconfirmed + 1
@@ -145,12 +145,12 @@ class Probing:
         known = Known(forecast, self._glimpse_bps, self._unconfirmed, self._copies)
         needed = probe_bytes(frontier, picked, self._objective, known, self._latest_s)
         if needed is None:
-            return picked.choices[0]
+            return picked
         if known.glimpsed:
             self._mean_bps = forecast.mean_bps
         return self._probe(menu, solver, picked, needed)
 
-    def _probe(self, menu: Menu, solver: Solver, picked: Candidates, needed: float) -> Choice:
+    def _probe(self, menu: Menu, solver: Solver, picked: Candidates, needed: float) -> Candidates:
         """The least that has `needed` bytes beyond the first pieces, in as few frames as it can be."""
         buckets = picked.link_s.shape[1]
         frames = 1
@@ -159,7 +159,7 @@ class Probing:
             choice = solver.solve(menu, 8 * sent / picked.bps + float(picked.coding_s.sum()))
             found = Candidates.of(menu, [choice], picked.ready_s, picked.bps)
             if frames == buckets or counted_bytes(found, self._copies)[0] >= needed:
-                return choice
+                return found
             frames = min(2 * frames, buckets)
 
 

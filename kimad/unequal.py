@@ -37,6 +37,7 @@ class Pair:
     ranks: tuple[int, ...]  # that take `own`
     common: Choice
     own: Choice
+    wire_bytes: float  # that a rank sends by `common`
     predicted: dict[str, float]  # seconds: step_s, compute_s, link_s, coding_s; and the relative squared error
     why: str
 
@@ -118,11 +119,11 @@ class Unequal:
             "error": float(points.error[at]),
         }
         ranks, then, why = self._said
+        sizes = near.wire_bytes[[common, own]].tolist()
         if ranks != rates.ranks or step >= then + self._refresh_steps:
-            sizes = near.wire_bytes[[common, own]].tolist()
             why = self._words(rates, sizes, (points, at), single(frontier, rates))
             self._said = rates.ranks, step, why
-        return Pair(rates.ranks, near.choices[common], near.choices[own], predicted, why)
+        return Pair(rates.ranks, near.choices[common], near.choices[own], sizes[0], predicted, why)
 
     def _words(self, rates: Rates, sizes: list[float], taken: tuple[Points, int], one: Points) -> str:
         points, at = taken

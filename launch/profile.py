@@ -6,10 +6,8 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from kimad.launch.folder import make_job, usable_cores
 from kimad.launch.job import WORKLOAD_NAME
 from kimad.launch.process import note
 from kimad.launch.run import execute
+from kimad.launch.stdout import stdout_to_stderr
 from kimad.sim import Workload
 
 COMMAND = "bench profile"
@@ -92,20 +91,6 @@ def _measure(ranks: int, steps: int, folder: Path, module: bool, program: Sequen
         note(COMMAND, f"the script ended too early: it must train for {needed} steps or more ({parts})")
     shutil.rmtree(folder, ignore_errors=True)
     return None, outcome.ending.exit_code or 1
-
-
-@contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """What this process and those that it starts meanwhile print goes to stderr: stdout is for the figures."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def describe(workload: Workload) -> dict[str, object]:

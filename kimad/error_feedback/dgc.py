@@ -17,20 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimad.compressors import Batch, compressor, decode
+from kimad.compressors import Batch, Option, compressor, decode
 from kimad.error_feedback.ef14 import EF14
 from kimad.error_feedback.interface import ErrorFeedback, Look
+from kimad.error_feedback.sent import Sent
 
 
 @final
 class DGC(ErrorFeedback):
     """A velocity a layer, and EF14 behind it."""
 
+    memories = ("residual", "velocity")
+
     def __init__(self, momentum: float) -> None:
         self._momentum = momentum
         self._velocity: dict[str, Tensor] = {}
-        self._residual = EF14()
-        self._partly: list[tuple[tuple[str, ...], Batch, Tensor]] = []  # of this step: layers to be masked, and frames
+        self._sent = Sent()
+        self._residual = EF14(self._sent)
         self._scratch = torch.empty(0)
 
     def encode(
@@ -39,7 +42,6 @@ class DGC(ErrorFeedback):
     ) -> None:  # fmt: skip
         velocities = [self._further(name, gradient) for name, gradient in zip(names, gradients, strict=True)]
         self._residual.encode(names, velocities, batch, out, keys=keys, look=look, whole=whole)
-        self._partly.append((tuple(names), batch, out))
 
     def _further(self, name: str, gradient: Tensor) -> Tensor:
         velocity = self._velocity.get(name)
@@ -54,24 +56,20 @@ class DGC(ErrorFeedback):
         self._residual.flush(name, gradient)
 
     def arrived(self, name: str, average: Tensor, *, whole: bool) -> None:
-        """It is the gradient already, momentum included."""
+        """It is the gradient already."""
 
     def end_step(self, undo: set[str] | None) -> None:
+        for name, option, frame in self._sent.counted(undo):
+            self._mask(self._velocity[name], option, frame)
         self._residual.end_step(undo)
-        for names, batch, frames in self._partly:
-            for i, name in enumerate(names):
-                if undo is not None and name not in undo:
-                    self._mask(name, batch, frames, i)
-        self._partly.clear()
 
-    def _mask(self, name: str, batch: Batch, frames: Tensor, i: int) -> None:
-        option, velocity = batch.options[i], self._velocity[name]
+    def _mask(self, velocity: Tensor, option: Option, frame: Tensor) -> None:
         if not compressor(option.operator).sparse or option.k == velocity.numel():
             return
         if self._scratch.numel() < velocity.numel():
             self._scratch = torch.empty(velocity.numel())
         sent = self._scratch[: velocity.numel()].zero_()
-        decode(batch.part(frames, i), sent)
+        decode(frame, sent)
         np.copyto(velocity.numpy(), 0.0, where=sent.numpy() != 0)
 
     def squared_norm(self) -> float:
@@ -84,4 +82,3 @@ class DGC(ErrorFeedback):
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         self._residual.load_state_dict(saved)
         self._velocity = {name: t.detach().to(torch.float32).clone() for name, t in saved["velocity"].items()}
-        self._partly.clear()

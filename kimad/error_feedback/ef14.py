@@ -20,12 +20,14 @@ from kimad.error_feedback.sent import Sent, factors
 
 @final
 class EF14(ErrorFeedback):
-    """One residual a layer, allocated when a layer first owes something."""
+    """One residual a layer, allocated when a layer first owes something. sent: the frames, if somebody else looks."""
 
-    def __init__(self) -> None:
+    memories = ("residual",)
+
+    def __init__(self, sent: Sent | None = None) -> None:
         self._memory: dict[str, Tensor] = {}
         self._owing: set[str] = set()
-        self._sent = Sent()
+        self._sent = sent if sent is not None else Sent()
         self._flushed: set[str] = set()  # sent whole this step: owing until the step is known to be valid
 
     def names(self) -> list[str]:

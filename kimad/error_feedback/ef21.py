@@ -32,6 +32,9 @@ Tensors = dict[str, Tensor]
 class EF21(ErrorFeedback):
     """Three or, with momentum, four flat tensors a layer: u, U, the U of the step under way, and v."""
 
+    memories = ("estimate", "average", "momentum")
+    follows_average = True
+
     def __init__(self, momentum: float = 1.0) -> None:
         self._momentum = momentum  # η; 1 for none
         self._own: Tensors = {}  # u
@@ -104,14 +107,14 @@ class EF21(ErrorFeedback):
         return float(sum(np.dot(u, u) for u in (tensor.numpy() for tensor in self._own.values())))
 
     def state_dict(self) -> dict[str, Any]:
-        memories = {"estimate": self._own, "average": self._average, "momentum": self._smooth}
-        copies = {kind: {name: t.clone() for name, t in sorted(memory.items())} for kind, memory in memories.items()}
+        kept = zip(self.memories, (self._own, self._average, self._smooth), strict=True)
+        copies = {kind: {name: t.clone() for name, t in sorted(memory.items())} for kind, memory in kept}
         return {**copies, "warm_frames": self._sent.warm_frames()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        kinds = ("estimate", "average", "momentum")
         self._own, self._average, self._smooth = (
-            {name: tensor.detach().to(torch.float32).clone() for name, tensor in saved[kind].items()} for kind in kinds
+            {name: tensor.detach().to(torch.float32).clone() for name, tensor in saved[kind].items()}
+            for kind in self.memories
         )
         self._coming, self._whole = {}, {}
         self._arrived.clear()

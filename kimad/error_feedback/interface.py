@@ -20,6 +20,9 @@ Look = Callable[[str, Tensor], None]  # is shown a layer's name and what would b
 class ErrorFeedback(ABC):
     """One rank's memory of all layers, by parameter name. Tensors are flat float32."""
 
+    memories: tuple[str, ...]  # kinds of memory in `state_dict`, each with a tensor a layer
+    follows_average = False  # whether `arrived` is to be called
+
     @abstractmethod
     def encode(
         self, names: Sequence[str], gradients: Sequence[Tensor], batch: Batch, out: Tensor, *, keys: Sequence[int],
@@ -37,7 +40,10 @@ class ErrorFeedback(ABC):
 
     @abstractmethod
     def arrived(self, name: str, average: Tensor, *, whole: bool) -> None:
-        """`average` of what all ranks sent becomes the gradient for the optimizer. whole: it went by all-reduce."""
+        """`average` of what all ranks sent becomes the gradient for the optimizer. whole: it went by all-reduce.
+
+        Where `follows_average` is false it is that gradient already.
+        """
 
     @abstractmethod
     def end_step(self, undo: set[str] | None) -> None:

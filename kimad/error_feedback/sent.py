@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from kimad.compressors import Batch, compressor, damping
+from kimad.compressors import Batch, Option, compressor, damping
 
 
 @final
@@ -28,6 +28,13 @@ class Sent:
     def warm(self, names: Sequence[str]) -> Sequence[Tensor | None]:
         """The frames that these layers start from, one a layer; empty where there are none at all."""
         return [self._warm.get(name) for name in names] if self._warm else ()
+
+    def counted(self, undo: set[str] | None) -> Iterator[tuple[str, Option, Tensor]]:
+        """The other layers, with their options and frames."""
+        for names, batch, frames in self._frames if undo is not None else ():
+            for i, name in enumerate(names):
+                if undo is not None and name not in undo:
+                    yield name, batch.options[i], batch.part(frames, i)
 
     def undone(self, undo: set[str] | None) -> Iterator[tuple[str, Tensor, float]]:
         """Layers that are named in `undo` (None: all), with their frames and damping."""

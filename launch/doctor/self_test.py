@@ -14,8 +14,8 @@ from kimad.launch import arguments
 from kimad.launch.doctor.check import FAIL, OK, REPORT, Check
 from kimad.launch.doctor.program import MESSAGE_BYTES, MESSAGES, STEPS, Trained
 from kimad.launch.folder import make_job
-from kimad.launch.profile import stdout_to_stderr
 from kimad.launch.run import execute
+from kimad.launch.stdout import stdout_to_stderr
 from kimad.launch.words import seconds
 
 NAME = "self-test"

@@ -25,8 +25,8 @@ from kimad.launch.job import Job
 from kimad.launch.link.result import Result
 from kimad.launch.passthrough import Passthrough
 from kimad.launch.process import note
-from kimad.launch.profile import stdout_to_stderr
 from kimad.launch.run import execute
+from kimad.launch.stdout import stdout_to_stderr
 
 COMMAND = "bench link"
 PROGRAM = "kimad.launch.link.program"

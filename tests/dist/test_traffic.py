@@ -119,7 +119,7 @@ def check(traffic: list[Traffic]) -> None:
         assert MESSAGE_BYTES * t.messages < t.wire / 3, t
 
 
-PLANS = ["fixed:topk:0.1", "fixed:topk:0.1:int8", "fixed:int8", "fixed:bf16", "fixed:float32", "mixed", "error-bound:0.02"]
+PLANS = ["fixed:topk:0.1", "fixed:topk:0.1:int8", "fixed:int8", "fixed:bf16", "fixed:float32", "mixed", "progress:20"]
 
 
 @pytest.mark.parametrize("objective", PLANS)

@@ -24,6 +24,7 @@ from kimad.sim.strategy import Adaptive, Site
 from kimad.statistics import Everyone
 from kimad.tcp import Connection, read_own, socket_descriptors
 from tests.dist.ranks import Ranks
+from tests.dist.replay import observed, replayed
 from tests.dist.training import same_on_all_ranks, swap
 
 SLOW_RANK, STEPS, WIDTH = 2, 14, 768
@@ -53,40 +54,6 @@ def attach(model: DistributedDataParallel, mbps: float) -> kimad.State:
         connection.close()
     assert paced == 2
     return state
-
-
-def observed(state: kimad.State) -> tuple[list[Observation], list[bytes]]:
-    """What rank 0's planner is told from now on, and the plans that it makes."""
-    planner = state.loop._planner
-    seen: list[Observation] = []
-    plans = [state.loop.plan.to_message()]
-    if planner is not None:
-        observe, decide = planner.observe, planner.decide
-
-        def watched(observation: Observation) -> None:
-            everyone = observation.everyone
-            kept = Everyone(everyone.table.copy(), everyone.buckets, everyone.layers)
-            seen.append(dataclasses.replace(observation, everyone=kept))
-            observe(observation)
-
-        def noted(plan: Plan, now_s: float) -> Any:
-            decision = decide(plan, now_s)
-            plans.append(decision.plan.to_message())
-            return decision
-
-        swap(planner, "observe", watched)
-        swap(planner, "decide", noted)
-    return seen, plans
-
-
-def replayed(state: kimad.State, seen: Sequence[Observation], plans: Sequence[bytes]) -> None:
-    """The simulator decides the same on it, byte for byte."""
-    loop = state.loop
-    site = Site(seen[-1].buckets, loop.world_size, "all-gather", 0.0, {}, loop.world_size)
-    again = Adaptive(site, CONFIG, loop._layers)
-    for observation, after in zip(seen, plans[1:], strict=True):
-        again.observe(observation)
-        assert again.plan.to_message() == after
 
 
 def trained(rank: int) -> tuple[list[tuple[int, ...]], list[int], list[float], list[str]]:

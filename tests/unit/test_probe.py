@@ -137,7 +137,7 @@ def step(probing: Probing, mean: float, age_s: float, wire_s: float) -> Choice:
     probing.observe(wire_s, float(small().wire_bytes[0]))
     menu = MODEL.menu(BPS)
     forecast = Forecast(mean * BPS, BPS, 0.1, age_s, 2 * mean * BPS)
-    return probing.choose(menu, SOLVER, plans(), small(), forecast)
+    return probing.choose(menu, SOLVER, plans(), small(), forecast).choices[0]
 
 
 def test_what_was_picked_is_what_is_sent_until_a_step_is_too_quick() -> None:
