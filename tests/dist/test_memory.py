@@ -141,6 +141,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         for step in range(WARM_UP):
             one_step(state, buckets, step)
         if planted:
