@@ -65,7 +65,7 @@ def test_what_the_ranks_print_is_not_among_the_figures(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("netns")
 def test_directions_are_told_apart(tmp_path: Path) -> None:
     """Host 0 sends at 40 Mbit/s and receives at 120; host 1 has 200 each way."""
-    options = ["--link", "const:40/const:120;const:200", "--backend", "netns", "--seconds", "0.5", "--out", "found"]
+    options = ["--link", "const:40/const:120;const:200", "--backend", "netns", "--seconds", "2", "--out", "found"]
     done = kimad("bench", "link", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = by_ends(json.loads((tmp_path / "found" / "link.json").read_text(encoding="utf-8")))
