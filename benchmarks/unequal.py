@@ -17,7 +17,7 @@ from benchmarks.rows import Row, command
 from benchmarks.tasks import TASKS
 from benchmarks.virtual import COMPUTE_S, EVERY, Network, adaptive_seconds, call_alone, fixed_losses, smoothed
 from kimad.config import Config
-from kimad.decide import Observation
+from kimad.observation import Observation
 from kimad.sim import Result, Scenario
 from kimad.sim.models import MODELS
 from kimad.sim.simulate import follow

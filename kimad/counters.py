@@ -44,12 +44,16 @@ class Counters:
         self._endpoints = known_endpoints()  # all of this process: the model's other traffic is nobody else's either
         made = self._endpoints.keys() - before.keys()
         self.certain = len(made) == peers
-        self._group = made if self.certain else self._endpoints.keys()
+        self._group = set(made if self.certain else self._endpoints)
         self._interface = _interface([self._endpoints[inode] for inode in self._group])
         self._latest: dict[int, TcpInfo] = {}
         self._reading: Reading | None = None
         self._queued_bytes = math.inf  # that may be on their way to the interface
         self.read()
+
+    def look_again(self) -> None:
+        """The process made or closed connections beside the group's."""
+        self._endpoints = {**known_endpoints(), **{inode: self._endpoints[inode] for inode in self._group}}
 
     def read(self) -> Counted:
         """What was counted since it was read last. Raises nothing: a figure to look at is not worth a step."""
@@ -68,8 +72,8 @@ class Counters:
             group = {inode: (old, new) for inode, (old, new) in group.items() if new.sent_bytes > old.sent_bytes}
         outside = [step for inode, step in group.items() if not self._endpoints[inode].inside]
         found = counted(list(group.values()), outside)
-        if self._interface is None or earlier is None or reading is None or len(latest) < len(before):
-            return found  # of a connection that was closed the last bytes are not known
+        if self._interface is None or earlier is None or reading is None or latest.keys() != before.keys():
+            return found  # the last bytes of a closed connection are not known, nor the first ones of a new one
         own = [step for inode, step in steps.items() if self._endpoints[inode].local in self._interface.addresses]
         header_bytes = self._interface.header_bytes
         other_bps, self._queued_bytes = others(earlier, reading, own, header_bytes, self._queued_bytes)

@@ -21,14 +21,16 @@ from kimad.compressors import Option
 from kimad.config import Config
 from kimad.cost import CodingCost
 from kimad.curves import Curve, SmoothedCurves
-from kimad.forecast import Forecast, make_estimator
+from kimad.forecast import Forecast
 from kimad.layout import Layer
 from kimad.menu import WHOLE, Menu, MenuMaker
-from kimad.monitor import LinkSamples, link_samples
+from kimad.monitor import LinkSamples
 from kimad.objective import Fixed
+from kimad.observation import Observation
 from kimad.outage import Outages
 from kimad.plan import FLOAT32, Plan, all_reduce_bytes, cold_start_plan, fixed_plan, frame_copies
 from kimad.probe import Probing
+from kimad.shared_link import SharedLink
 from kimad.solver import ALL_SOLVERS, Choice
 from kimad.staleness import Staleness
 from kimad.statistics import OPERATORS, Everyone
@@ -39,30 +41,7 @@ Floats = NDArray[np.float64]
 EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
 LEAST_COLD_START_BYTES = 64 << 10  # of which a step measures a link, however small the model
 READY_STEPS = 7  # steps whose median says when a bucket is ready: one sleeping step does not count
-
-
-@final
-@dataclass(frozen=True)
-class Observation:
-    """All that a finished step told, and all that decisions depend on, on a real network and a simulated one alike."""
-
-    end_s: float  # s, monotonic, when the last bucket was finished
-    buckets: tuple[tuple[Layer, ...], ...]
-    everyone: Everyone
-    samples: LinkSamples | None  # None where the step measures nothing
-    curves: Floats | None  # (layers, densities) kept energies summed over ranks, where they were read
-    gradient: Floats | None = None  # (layers,) squared norms of the gradients, read with them and summed likewise
-    own_owed: Floats | None = None  # (layers,) mean squared norm of what ranks that send less owe, where there are any
-
-    @classmethod
-    def of(
-        cls, step: int, end_s: float, buckets: tuple[tuple[Layer, ...], ...], everyone: Everyone,
-        curves: Floats | None, gradient: Floats | None = None, own_owed: Floats | None = None,
-    ) -> Observation:  # fmt: skip
-        """What step number `step` told; the first one, whose connections are new, and a void one measure no link."""
-        measures = step > 0 and not everyone.void
-        samples = link_samples(end_s, everyone.received, everyone.collective) if measures else None
-        return cls(end_s, buckets, everyone, samples, curves, gradient, own_owed)
+SHARE_STEPS = 7  # steps whose median says what share of the link is this model's
 
 
 @final
@@ -97,12 +76,13 @@ def curves_due(config: Config, step: int, before: Observation | None = None) -> 
 class Planner:
     """Keeps forecasts, curves and costs; decides. Uses no clock of its own but to time the solver.
 
-    explain: whether decisions say why. known: what coding costs, where it is known before it is measured.
+    explain: whether decisions say why. known: what coding costs, where it is known before it is measured. link: where
+    other models share it.
     """
 
     def __init__(
         self, config: Config, layers: Sequence[Layer], world_size: int, exchange: str = "all-gather", *,
-        explain: bool = True, known: Mapping[str, float] | None = None,
+        explain: bool = True, known: Mapping[str, float] | None = None, link: SharedLink | None = None,
     ) -> None:  # fmt: skip
         self._exchange = exchange
         self._config = config
@@ -110,7 +90,8 @@ class Planner:
         self._named = config.by_name([layer.name for layer in layers])
         self._world_size = world_size
         self._solver = ALL_SOLVERS[config.solver]
-        self._links = make_estimator(config.forecast, config.half_life_s, config.low_quantile, world_size)
+        self._link = link or SharedLink(config, world_size)
+        self._shares: deque[float] = deque([1.0], maxlen=SHARE_STEPS)  # of the link, in the latest steps
         self._curves = SmoothedCurves([layer.numel for layer in layers])
         self._coding = CodingCost(known)
         self._verdict = Verdict(config.objective, config.refresh_steps) if explain else None
@@ -123,7 +104,7 @@ class Planner:
         self._wire_bytes = 0.0  # that each rank sends in the step to come, as planned; 0 before it is
         self._outages, self._in_outage = Outages(), False
         self._probing = Probing(config.objective, config.probe_after_s, frame_copies(world_size, exchange))
-        self._unequal = Unequal(config, world_size, exchange)
+        self._unequal = Unequal(config, world_size, exchange, self._link)
         self._place = np.empty(0, np.int64)  # in the model's order, of each layer in bucket order
 
     def observe(self, seen: Observation) -> None:
@@ -137,6 +118,7 @@ class Planner:
             self.observe_links(self._unequal.observe(seen.samples, seen.everyone))
         self._in_outage = outage
         self._probing.observe(float(wire_s.max()), self._wire_bytes)
+        self._shares.append(seen.everyone.share)
         if not seen.everyone.void:
             self.observe_step(seen.buckets, seen.everyone)
             if seen.curves is not None:
@@ -144,7 +126,7 @@ class Planner:
 
     def observe_links(self, samples: LinkSamples) -> None:
         """Take in one sample a rank."""
-        self._links.update(samples)
+        self._link.update(samples)
 
     def observe_curves(self, energy: Floats, gradient: Floats | None = None, own_owed: Floats | None = None) -> None:
         """Take in a reading of the kept energies, (layers, densities), and of the gradients' own, summed over ranks.
@@ -172,12 +154,12 @@ class Planner:
 
     def forecast(self, now_s: float) -> Forecast | None:
         """The forecast of the slowest rank's link, or None until every link has been measured."""
-        return self._links.forecast(now_s).slowest()
+        return self._link.forecast(now_s)
 
     @property
     def ignored_samples(self) -> int:
         """Samples of the links that could not be true, so far."""
-        return self._links.ignored
+        return self._link.ignored
 
     def decide(self, current: Plan, now_s: float) -> Decision:
         """The plan of the step after `current`'s. Until link and gradients have been measured: the same plan."""
@@ -186,6 +168,7 @@ class Planner:
         if forecast is None or not self._curves.ready:
             return Decision(replace(current, step=step), {}, None, 0.0)
         began_s = time.perf_counter()
+        forecast = forecast.times(statistics.median(self._shares))
         if self._maker is None:
             self._maker = MenuMaker(self._buckets, self._world_size, self._exchange, named=self._named)
             number = {layer.name: i for i, layer in enumerate(self._layers)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
 import torch
@@ -23,37 +23,50 @@ from kimad.plan import MANY, all_reduce_bytes
 from kimad.statistics import StepLog
 from kimad.waiters import Waiters
 
+Arrived = Callable[[int, float, float], None]  # is told the bytes of a piece, and the seconds in which it came
+
+
+def nobody(size: int, start_s: float, end_s: float) -> None:
+    """Whom pieces are told where nobody asks for them."""
+
 
 @final
 class Incoming:
     """The pieces that one peer sends of a bucket."""
 
-    def __init__(self, peer: int) -> None:
+    def __init__(self, peer: int, arrived: Arrived) -> None:
         self.peer = peer
+        self._arrived = arrived
         self.works: deque[tuple[int, Work]] = deque()  # bytes, and what to wait for
         self.transfer: Transfer | None = None  # when all are there
 
     def wait(self) -> None:
         """Until the last piece is there. Keeps no piece, and so no connection, alive afterwards."""
-        first_s, counted = 0.0, 0
+        counted = 0
         try:
             self.works.popleft()[1].wait()
-            first_s = time.monotonic()
+            first_s = end_s = time.monotonic()
             while self.works:
                 size, work = self.works.popleft()
                 work.wait()
+                start_s, end_s = end_s, time.monotonic()
+                self._arrived(size, start_s, end_s)
                 counted += size
         finally:
             self.works.clear()
-        self.transfer = Transfer(counted, first_s, time.monotonic(), peer=self.peer)
+        self.transfer = Transfer(counted, first_s, end_s, peer=self.peer)
 
 
 @final
 class Exchange:
-    """Sends and receives over a process group of its own; one bucket at a time, from one thread."""
+    """Sends and receives over a process group of its own; one bucket at a time, from one thread.
 
-    def __init__(self, group: Group, piece_bytes: int) -> None:
+    arrived: is told every piece that a transfer counts, from several threads.
+    """
+
+    def __init__(self, group: Group, piece_bytes: int, arrived: Arrived = nobody) -> None:
         self._group: Group | None = group
+        self._arrived = arrived
         self._piece_bytes = piece_bytes
         self.rank, self.world_size = group.rank(), group.size()
         self._memory = Memory()
@@ -96,7 +109,7 @@ class Exchange:
         incoming: list[Incoming] = []
         for r in peers:
             self.place = f"{self._bucket}, receiving from rank {r}"
-            mine = Incoming(r)
+            mine = Incoming(r, self._arrived)
             for start, stop in pieces(sizes[r], self._piece_bytes):
                 mine.works.append((stop - start, group.recv([frames[r][start:stop]], r, 0)))
             incoming.append(mine)
@@ -126,6 +139,7 @@ class Exchange:
         end_s = time.monotonic()
         if tensor.layout == torch.strided:  # otherwise most of the time goes into merging indices
             log.transfers.append(Transfer(moved, began_s, end_s, collective=True))
+            self._arrived(moved, began_s, end_s)
         log.wire_bytes += moved
         log.wire_s += end_s - began_s
 

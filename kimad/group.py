@@ -56,3 +56,8 @@ def make_group(ddp_group: dist.ProcessGroup, layers: Sequence[Layer], timeout_s:
             f"model ({len(layers)} layers here)"
         ) from error
     return cast(Group, group), store
+
+
+def ranks_of(group: dist.ProcessGroup) -> tuple[int, ...]:
+    """Its ranks, as all processes of the program are numbered."""
+    return tuple(dist.get_process_group_ranks(group))

@@ -24,7 +24,7 @@ from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
 from kimad.counters import Counted, Counters
 from kimad.curves import DENSITIES
-from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
+from kimad.decide import Decision, Planner, curves_due, first_plan
 from kimad.error_feedback import make_error_feedback
 from kimad.errors import ExchangeError, KimadError, PeerError
 from kimad.exchange import Exchange
@@ -32,10 +32,12 @@ from kimad.executor import Executor
 from kimad.failure import FailureBoard, Store
 from kimad.group import Group
 from kimad.layout import Layer
-from kimad.monitor import LinkSamples
+from kimad.monitor import Transfer
+from kimad.observation import Observation
 from kimad.outage import Outages
-from kimad.plan import Plan
-from kimad.record import LinkRecord, Sink, StepRecord, layer_records
+from kimad.record import Sink, StepRecord
+from kimad.recording import Ended, step_record
+from kimad.shared_link import SharedLink, changes
 from kimad.statistics import Statistics, StepLog
 from kimad.tcp import Endpoint
 
@@ -50,12 +52,12 @@ class Loop:
     """Owns the plan in force, the error feedback, and the conversation with the other ranks.
 
     before: this process's connections before the group was made. momentum: the optimizer's, where the error feedback
-    takes it over.
+    takes it over. link: where other models of this process share it.
     """
 
     def __init__(
         self, config: Config, layers: Sequence[Layer], group: Group, store: Store, sinks: list[Sink],
-        before: Mapping[int, Endpoint], momentum: float = 0.0,
+        before: Mapping[int, Endpoint], momentum: float = 0.0, link: SharedLink | None = None,
     ) -> None:  # fmt: skip
         self._config = config
         self._layers = list(layers)
@@ -68,15 +70,16 @@ class Loop:
         self.board = FailureBoard(store, group.rank(), group.size())
         self.plan = first_plan(config, layers, self.world_size)
         self._coder = Coder(self.feedback, self.world_size, self.rank)
-        self._exchange = Exchange(group, config.piece_bytes)
+        self.link = link or SharedLink(config, self.world_size)
+        self._exchange = Exchange(group, config.piece_bytes, self._arrived)
         self._agreement = Agreement(group)
         self._agreement.check_layers(self._layers)
         settings = {name: value for name, value in vars(config).items() if name not in OWN}
         self._agreement.check_settings({**settings, "the optimizer's momentum": momentum})
         self._agreement.confirm(self.plan, self._layers)
-        self._counters = Counters(before, self.world_size - 1)
+        self._counters, self._connections = Counters(before, self.world_size - 1), changes()
         self._outages = Outages()
-        self._planner = Planner(config, self._layers, self.world_size) if self.rank == 0 else None
+        self._planner = Planner(config, self._layers, self.world_size, link=self.link) if self.rank == 0 else None
         self._decision = Decision(self.plan, {}, None, 0.0)
         self._read_curves = curves_due(config, 0)
         self._log = StepLog(time.monotonic())
@@ -115,6 +118,10 @@ class Loop:
         unused: layers that had no part in this rank's loss.
         """
         self._wire.submit(partial(self._end, unused))
+
+    def _arrived(self, size: int, start_s: float, end_s: float) -> None:
+        if self.link.models > 1:
+            self.link.traffic.arrived(id(self), size, start_s, end_s)
 
     def _begin(self, start_s: float) -> None:
         self._settled.wait()  # the plan of this step
@@ -158,7 +165,8 @@ class Loop:
 
     def _end_step(self) -> None:
         log, buckets = self._log, tuple(tuple(slot.layer for slot in b.slots) for b in self._buckets)
-        counted = self._counters.read()  # now: the small messages that follow would have rates of their own
+        counted = self._count()  # now: the small messages that follow would have rates of their own
+        log.beside = self._beside(log.transfers)
         residual_square = self.feedback.squared_norm()
         began_s = time.monotonic()
         everyone = self._agreement.statistics(Statistics.of(log, self._names, residual_square, self.world_size))
@@ -178,8 +186,23 @@ class Loop:
         agreement_s = time.monotonic() - began_s - self._decision.solve_s
         outage_s = self._outages.seconds(everyone.wire_s, log.wire_bytes, agreement_s)
         self._read_curves = curves_due(self._config, self.plan.step, seen)
-        self._record(done, explained, seen.samples, counted, outage_s, residual_square, void)
+        control_bytes, solve_s = self._agreement.bytes, self._decision.solve_s
+        self._record(Ended(done, explained, seen, log, counted, outage_s, residual_square, control_bytes, solve_s))
         self._agreement.bytes = 0
+
+    def _count(self) -> Counted:
+        if self._connections != changes():
+            self._connections = changes()
+            self._counters.look_again()
+        return self._counters.read()
+
+    def _beside(self, transfers: Sequence[Transfer]) -> tuple[float, float]:
+        """Bytes of this process's other models that came beside frames, and beside all-reduces."""
+        if self.link.models < 2:
+            return 0.0, 0.0
+        kinds = [[(t.start_s, t.end_s) for t in transfers if t.collective == kind] for kind in (False, True)]
+        frames, collectives = (self.link.traffic.beside(id(self), intervals) for intervals in kinds)
+        return frames, collectives
 
     def _gather_curves(self, log: StepLog) -> Floats:
         """(layers, densities + 1 or 2) kept energies, and the gradients' own, summed over ranks.
@@ -205,54 +228,8 @@ class Loop:
         self.plan = self._agreement.share(self._decision.plan if self._planner else None, self._layers)
         self._agreement.confirm(self.plan, self._layers)
 
-    def _record(
-        self, plan: Plan, decision: Decision, samples: LinkSamples | None, counted: Counted, outage_s: float,
-        residual_square: float, void: bool,
-    ) -> None:  # fmt: skip
-        log = self._log
-        each = samples.each() if samples is not None else [None] * self.world_size
-        forecast = self._planner.forecast(log.end_s) if self._planner else None
-        known = [s for s in each if s is not None]
-        least = min(known, key=lambda s: s.bytes) if known else None
-        compute_s = log.ready_s[-1]
-        record = StepRecord(
-            step=plan.step,
-            time_s=log.end_s,
-            objective=str(self._config.objective),
-            wire_bytes=log.wire_bytes,
-            control_bytes=self._agreement.bytes,
-            dense_bytes=log.dense_bytes,
-            void=void,
-            layers=layer_records(self._layers, plan, self.rank),
-            link=LinkRecord(
-                mean_bps=forecast.mean_bps if forecast else None,
-                low_bps=forecast.low_bps if forecast else None,
-                spread=forecast.spread if forecast else None,
-                samples_bps=tuple(s.bps if s else None for s in each),
-                bytes=least.bytes if least else 0,
-                busy_s=least.busy_s if least else 0.0,
-                transfers=tuple((t.bytes, t.start_s, t.end_s) for t in log.transfers),
-                ignored=self._planner.ignored_samples if self._planner else 0,
-                outage_s=outage_s,
-                delivery_bps=counted.delivery_bps,
-                min_rtt_s=counted.min_rtt_s,
-                repeated_segments=counted.repeated_segments,
-                other_bps=counted.other_bps,
-            ),
-            measured={
-                "step_s": log.end_s - log.start_s,
-                "compute_s": compute_s,
-                "wait_s": log.end_s - log.start_s - compute_s,
-                "encode_s": log.encode_s,
-                "wire_s": log.wire_s,
-                "decode_s": log.decode_s,
-                "solve_s": self._decision.solve_s,
-            },
-            predicted=decision.predicted,
-            residual_norm=residual_square**0.5,
-            gap=decision.gap,
-            why=decision.why,
-        )
+    def _record(self, step: Ended) -> None:
+        record = step_record(self._config, self._layers, self.rank, self._planner, step)
         self.records.append(record)
         for sink in self._sinks:
             sink.log(record)

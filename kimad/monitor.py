@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Interval = tuple[float, float]  # start and end, s, monotonic
 
 FIRST_PIECE_BYTES = 4 << 10  # its arrival starts the clock of a transfer: waiting for the sender is over by then
 MIN_SAMPLE_BYTES = 16 << 10  # below, latency is all that is measured, unless they took LONG_S
@@ -39,13 +41,20 @@ class LinkSample:
     busy_s: float
 
 
-def busy_s(intervals: Iterable[tuple[float, float]]) -> float:
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same instants in intervals that do not touch, in order."""
+    merged: list[Interval] = []
+    for start_s, end_s in sorted(intervals):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end_s)
+        else:
+            merged.append((start_s, end_s))
+    return merged
+
+
+def busy_s(intervals: Iterable[Interval]) -> float:
     """Length in seconds of the union of intervals."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
+    return math.fsum(end_s - start_s for start_s, end_s in union(intervals) if end_s > start_s)
 
 
 def totals(transfers: Sequence[Transfer], collective: bool) -> tuple[int, float]:

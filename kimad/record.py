@@ -40,6 +40,7 @@ class LinkRecord:
     min_rtt_s: float | None = None  # s, TCP's smallest round trip of the latest minutes, to the farthest peer
     repeated_segments: int | None = None  # that this rank sent again in this step; None: the system does not say
     other_bps: float | None = None  # of other programs, in the busier direction of the group's interface; None: unknown
+    share: float = 1.0  # of the bytes that ranks received while this model's came, those that were this model's
 
 
 @final

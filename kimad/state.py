@@ -19,12 +19,13 @@ from kimad.coder import Bucket
 from kimad.config import Config
 from kimad.counters import known_endpoints
 from kimad.errors import AttachError
-from kimad.group import make_group
+from kimad.group import make_group, ranks_of
 from kimad.internals import GradBucket, holds, used_marks
 from kimad.layout import Layer, Slot, pack
 from kimad.loop import Loop
 from kimad.momentum import TakenMomentum
 from kimad.record import Sink, StepRecord
+from kimad.shared_link import SharedLink, join, leave
 from kimad.shutdown import close_at_exit, closed
 
 log = logging.getLogger("kimad")
@@ -53,6 +54,7 @@ class State:
         self._slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
         self._watch: Watch | None = None  # for gradients accumulated without no_sync; on rank 0, which tells
         self._loop: Loop | None = None
+        self._link: SharedLink | None = None  # with the process's other models
         self.alone = False  # world size 1
         self._closed = False
         self._pending: Mapping[str, Any] | None = None
@@ -94,14 +96,15 @@ class State:
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
             return
         before = known_endpoints()
+        self._link = join(ranks_of(model.process_group), self.config)
         if self.config.error_feedback == "dgc":
             self._momentum = TakenMomentum(self._optimizer, [parameter for parameter, _ in named])
         momentum = self._momentum.momentum if self._momentum is not None else 0.0
         try:
             group, store = make_group(model.process_group, layers, self.config.outage_timeout_s)
-            self._loop = Loop(self.config, layers, group, store, self.sinks, before, momentum)
+            self._loop = Loop(self.config, layers, group, store, self.sinks, before, momentum, self._link)
         except BaseException:
-            self._give_momentum_back()
+            self._give_back()
             raise
         close_at_exit(self)
         watched = smallest(named)
@@ -146,6 +149,8 @@ class State:
                 raise AttachError(ONE_MODEL)
             slots = self._slots[key] = pack(self._names[i] for i in key)
         item = Bucket(self._step, self._index, buffer, slots)
+        if self._index == 0:  # the time in which another model was trained is not this one's
+            self._step_began_s = max(self._step_began_s, loop.link.stepped_s)
         began_s = self._step_began_s
         if self._index == 0 and self.enabled:
             loop.begin_step(began_s)
@@ -172,7 +177,7 @@ class State:
         """A step is over."""
         self._index = 0
         self._step += 1
-        self._step_began_s = time.monotonic()
+        self._step_began_s = self._link.stepped() if self._link is not None else time.monotonic()
 
     def end_backward(self) -> None:
         """End of a backward pass, in the user's thread, after DDP has finished. Raises what went wrong in the step."""
@@ -222,12 +227,15 @@ class State:
             self._watch.close()
         if self._loop is not None:
             self._loop.close()
-        self._give_momentum_back()
+        self._give_back()
         for sink in self.sinks:
             sink.close()
         self.sinks.clear()
 
-    def _give_momentum_back(self) -> None:
+    def _give_back(self) -> None:
+        if self._link is not None:
+            leave(self._link)
+            self._link = None
         if self._momentum is not None:
             self._momentum.give_back()
             self._momentum = None

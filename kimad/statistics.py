@@ -27,6 +27,10 @@ class StepLog:
     unused: set[str] = field(default_factory=set)  # layers that had no part in this rank's loss
     ready_s: list[float] = field(default_factory=list)  # of each bucket, from start_s
     transfers: list[Transfer] = field(default_factory=list)
+    beside: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # bytes of this process's other models that came beside frames, all-reduces
     wire_bytes: int = 0  # sent by this rank in frames and all-reduces
     timed_bytes: int = 0  # of this rank's own frames, one copy: what each receiver times
     dense_bytes: int = 0  # what plain DDP would have sent
@@ -69,8 +73,9 @@ class Statistics:
     unused: NDArray[np.bool_]  # (L,)
     peers: Floats = field(default_factory=lambda: np.empty(0))  # (1 + N,) bytes of its own frames that receivers timed,
     # and busy seconds in which each peer's frames arrived; empty where they are not told
+    beside: tuple[float, float] = (0.0, 0.0)  # bytes of other models that arrived in the busy seconds of both kinds
 
-    SCALARS = 10
+    SCALARS = 12
 
     @staticmethod
     def numbers(buckets: int, layers: int, ranks: int = 0) -> int:
@@ -96,13 +101,14 @@ class Statistics:
             expected_s=np.array([log.expected_s[o] for o in OPERATORS]),
             measured_s=np.array([log.encoded_s[o] + log.decoded_s[o] for o in OPERATORS]),
             unused=np.array([name in log.unused for name in names], bool),
+            beside=log.beside,
         )
 
     def pack(self) -> Floats:
         """The message."""
         scalars = [
             float(self.nonfinite), self.residual_square, *self.received, *self.collective,
-            self.encode_s, self.wire_s, self.decode_s, self.step_s,
+            self.encode_s, self.wire_s, self.decode_s, self.step_s, *self.beside,
         ]  # fmt: skip
         parts = [np.array(scalars), self.ready_s, self.expected_s, self.measured_s, self.unused.astype(np.float64)]
         return np.concatenate([*parts, self.peers])
@@ -145,6 +151,24 @@ class Everyone:
     def collective(self) -> Floats:
         """(N, 2): bytes and busy seconds of all-reduces."""
         return self.table[:, 4:6]
+
+    @property
+    def arrived(self) -> tuple[Floats, Floats]:
+        """`received` and `collective` with what arrived for other models of the processes in the same seconds.
+
+        Of a collective the rank that waited least for others tells how much that is.
+        """
+        received, collective, beside = self.received.copy(), self.collective.copy(), self.table[:, 10:12]
+        received[:, 0] += beside[:, 0]
+        if len(beside):
+            collective[:, 0] += beside[int(collective[:, 1].argmin()), 1]
+        return received, collective
+
+    @property
+    def share(self) -> float:
+        """Of all that arrived, what was this model's; 1 where nothing arrived."""
+        own, beside = float(self.table[:, [2, 4]].sum()), float(self.table[:, 10:12].sum())
+        return own / (own + beside) if own > 0 and beside > 0 else 1.0
 
     @property
     def wire_s(self) -> Floats:

@@ -15,18 +15,17 @@ import numpy as np
 from kimad.candidates import Candidates
 from kimad.config import Config
 from kimad.directions import direction_samples
-from kimad.forecast import make_estimator
 from kimad.monitor import LinkSamples
 from kimad.objective import Points
 from kimad.pairs import Pairs, Rates, beats_one_plan, single, slow_ranks
 from kimad.plan import MANY
+from kimad.shared_link import SharedLink
 from kimad.solver import Choice
 from kimad.statistics import Everyone
 from kimad.verdict import quantity
 
 MARGIN = 1.05  # times that the step of a pair counts as long as it is, until the pair is in force
 PATIENCE = 3  # steps in a row
-UNMEASURED = 8  # steps without a sample of every direction after which they are not known any more
 
 
 @final
@@ -44,15 +43,13 @@ class Pair:
 
 @final
 class Unequal:
-    """Keeps a forecast for each direction of each rank; says whether some ranks shall send less."""
+    """Says, from the forecast for each direction of each rank, whether some ranks shall send less."""
 
-    def __init__(self, config: Config, world_size: int, exchange: str) -> None:
+    def __init__(self, config: Config, world_size: int, exchange: str, link: SharedLink) -> None:
         self._objective = config.objective
         self._refresh_steps = config.refresh_steps
         self._possible = exchange == "all-gather" and world_size <= MANY and config.objective.adaptive
-        make = (config.forecast, config.half_life_s, config.low_quantile, world_size if self._possible else 1)
-        self._up, self._down = make_estimator(*make), make_estimator(*make)
-        self._unmeasured = UNMEASURED + 1
+        self._link = link
         self._ranks: tuple[int, ...] = ()  # that send less in the plan in force
         self._streak: tuple[tuple[int, ...], int] = (), 0  # ranks that would do so, for how many steps
         self._said: tuple[tuple[int, ...], int, str] = (), 0, ""  # ranks, step, and the sentence
@@ -60,17 +57,14 @@ class Unequal:
     def observe(self, samples: LinkSamples, everyone: Everyone) -> LinkSamples:
         """Take in a step. Returns its samples as they would be with one plan for all, if it had two.
 
-        With one plan each rank waits for the slowest of its downlink and of all others' uplinks.
+        With one plan each rank waits for the slowest of its downlink and of all others' uplinks. Beside other models'
+        traffic directions are not measured: who received what of it from whom is not told.
         """
-        peers = everyone.peers if self._possible else None
+        peers = everyone.peers if self._possible and everyone.share == 1 else None
         if peers is None:
             return samples
         up, down = direction_samples(samples.time_s, peers)
-        self._up.update(up)
-        self._down.update(down)
-        measured = bool(up.bytes.all() and down.bytes.all())
-        self._unmeasured = 0 if measured else self._unmeasured + 1
-        if not (self._ranks and measured):
+        if not (self._link.update_directions(up, down) and self._ranks):
             return samples
         others = np.where(np.eye(len(up.bps), dtype=bool), np.inf, up.bps).min(axis=1)
         return LinkSamples(samples.time_s, np.minimum(down.bps, others), samples.bytes, samples.busy_s)
@@ -100,11 +94,8 @@ class Unequal:
         self._ranks, self._streak = (), ((), 0)
 
     def _rates(self, now_s: float) -> Rates | None:
-        if self._unmeasured > UNMEASURED:
-            return None
-        up_bps, down_bps = (one.forecast(now_s).low_bps for one in (self._up, self._down))
-        known = np.isfinite(up_bps).all() and np.isfinite(down_bps).all()
-        return Rates(up_bps, down_bps, np.zeros(len(up_bps), bool)) if known else None
+        known = self._link.directions(now_s) if self._possible else None
+        return Rates(*known, np.zeros(len(known[0]), bool)) if known is not None else None
 
     def _closer(self, step: int, frontier: Candidates, near: Candidates, rates: Rates) -> Pair:
         pairs = Pairs.of(near, rates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -25,6 +25,12 @@ class Forecast:
     spread: float  # mean relative error of such forecasts so far
     age_s: float  # s since the newest sample
     high_bps: float  # what it may be at most
+
+    def times(self, share: float) -> Forecast:
+        """The same of a share of the link."""
+        rates = (share * bps for bps in (self.mean_bps, self.low_bps, self.high_bps))
+        mean_bps, low_bps, high_bps = rates
+        return replace(self, mean_bps=mean_bps, low_bps=low_bps, high_bps=high_bps)
 
 
 @final

@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from kimad.decide import Observation
 from kimad.layout import Layer
+from kimad.observation import Observation
 from kimad.plan import EXCHANGES, MANY
 from kimad.sim.errors import SimulationError
 from kimad.sim.gradients import OwedByAll

@@ -13,12 +13,13 @@ import numpy as np
 from kimad.compressors import Option
 from kimad.config import SOLVERS, Config
 from kimad.cost import start_s
-from kimad.decide import Decision, Observation, Planner, curves_due, first_plan
+from kimad.decide import Decision, Planner, curves_due, first_plan
 from kimad.errors import ConfigError
 from kimad.forecast import Forecast
 from kimad.layout import Layer, Slot, pack
 from kimad.naming import parse_objective
 from kimad.objective import Off
+from kimad.observation import Observation
 from kimad.plan import BFLOAT16, FLOAT32, Plan, all_reduce_bytes, frame_copies
 from kimad.sim.errors import SimulationError
 from kimad.sim.gradients import modelled

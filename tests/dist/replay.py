@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import kimad
-from kimad.decide import Decision, Observation
+from kimad.decide import Decision
+from kimad.observation import Observation
 from kimad.plan import Plan
 from kimad.sim.strategy import Adaptive, Site
 from kimad.statistics import Everyone

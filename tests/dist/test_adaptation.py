@@ -66,7 +66,7 @@ def follow(rank: int, objective: str, ready_s: float) -> list[int]:
     if loop._planner is not None:
         swap(loop._planner._coding, "update", lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.observation.link_samples", samples)
         patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         for step in range(STEPS):
             backward(model, rank, step)

@@ -140,7 +140,7 @@ def grown(rank: int, objective: str, thread: str, planted: str) -> tuple[int, in
         return LinkSamples.of([LinkSample(time_s, SCRIPTED_BPS, 1 << 20, 0.1) for _ in received])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.observation.link_samples", samples)
         patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         for step in range(WARM_UP):
             one_step(state, buckets, step)

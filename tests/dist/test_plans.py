@@ -16,6 +16,7 @@ from kimad.coder import Bucket, Sending
 from kimad.layout import Layer
 from kimad.monitor import LinkSample, LinkSamples
 from kimad.plan import FLOAT32, Plan
+from kimad.recording import Ended
 from kimad.statistics import StepLog
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, same_on_all_ranks, swap, train, wrap
@@ -111,15 +112,15 @@ def own_view(rank: int, mbps: Sequence[float]) -> list[tuple[tuple[int, ...], in
     def slower(bucket: Bucket, ready_s: float, done: Callable[[], None]) -> None:
         average(bucket, (rank + 1) * 0.01 * (bucket.index + 1), done)
 
-    def watched(plan: Plan, *rest: Any) -> None:
-        sent = sum(plan.wire_bytes(b.slots, loop.world_size) for b in loop._buckets)
-        plans.append((tuple(plan.layer_digests()), sent))
-        record(plan, *rest)
+    def watched(step: Ended) -> None:
+        sent = sum(step.plan.wire_bytes(b.slots, loop.world_size) for b in loop._buckets)
+        plans.append((tuple(step.plan.layer_digests()), sent))
+        record(step)
 
     swap(loop, "average", slower)
     swap(loop, "_record", watched)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kimad.decide.link_samples", samples)
+        patch.setattr("kimad.observation.link_samples", samples)
         patch.setattr("kimad.unequal.direction_samples", lambda time_s, peers: 2 * (samples(time_s, peers, ()),))
         train(model, rank, 20)
         assert len(state.records) == 20

@@ -12,6 +12,7 @@ import kimad
 from kimad.compressors import Option
 from kimad.tcp import read_own
 from kimad.plan import BFLOAT16, DROP, FLOAT32, Plan
+from kimad.recording import Ended
 from tests.dist.ranks import Ranks
 from tests.dist.training import Zoo, batch, swap, wrap
 
@@ -84,9 +85,9 @@ def counted(rank: int, objective: str) -> list[Traffic]:
     swap(loop._agreement, "_open", group)
     record, planned = loop._record, [0]
 
-    def watched(plan: Plan, *rest: Any) -> None:
-        planned[0] = sum(plan.wire_bytes(bucket.slots, loop.world_size) for bucket in loop._buckets)
-        record(plan, *rest)
+    def watched(step: Ended) -> None:
+        planned[0] = sum(step.plan.wire_bytes(bucket.slots, loop.world_size) for bucket in loop._buckets)
+        record(step)
 
     swap(loop, "_record", watched)
 

@@ -15,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 import kimad
 from kimad.coder import Bucket
 from kimad.compressors import Option
-from kimad.decide import Observation
 from kimad.error_feedback import EF14
 from kimad.errors import AgreementError
 from kimad.layout import Layer
+from kimad.observation import Observation
 from kimad.plan import HEAD, Plan
 from kimad.sim.strategy import Adaptive, Site
 from kimad.statistics import Everyone

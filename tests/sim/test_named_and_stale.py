@@ -9,8 +9,8 @@ import pytest
 
 from kimad import Config, ConfigError, StepTime
 from kimad.compressors import Option
-from kimad.decide import Observation
 from kimad.monitor import LinkSample, LinkSamples
+from kimad.observation import Observation
 from kimad.plan import BFLOAT16, FLOAT32, Plan
 from kimad.sim.gradients import Owed
 from kimad.sim.strategy import Adaptive, Site

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kimad.decide import Observation
+from kimad.observation import Observation
 from kimad.sim import simulate
 from kimad.sim.arrivals import arrivals
 from kimad.sim.links import Links

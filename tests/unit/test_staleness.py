@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from kimad import Config, ErrorBound, Objective, Progress, StepTime
 from kimad.cost import CodingCost
-from kimad.decide import Observation, Planner
+from kimad.decide import Planner
 from kimad.menu import Menu, MenuMaker
 from kimad.monitor import LinkSample, LinkSamples
+from kimad.observation import Observation
 from kimad.plan import FLOAT32, Plan
 from kimad.solver import ALL_SOLVERS
 from kimad.staleness import Staleness

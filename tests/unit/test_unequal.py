@@ -9,8 +9,9 @@ import pytest
 
 from kimad import Config, Objective, Progress, StepTime
 from kimad.compressors import Option
-from kimad.decide import Decision, Observation, Planner
+from kimad.decide import Decision, Planner
 from kimad.layout import pack
+from kimad.observation import Observation
 from kimad.plan import Plan
 from kimad.sim.arrivals import arrivals
 from kimad.sim.links import Links
