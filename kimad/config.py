@@ -32,7 +32,8 @@ class Config:
     # "knapsack" is Kimad+, and "uniform" Kimad, with one density for all layers
     error_feedback: str = "ef14"  # what is remembered of what was not sent: one of ERROR_FEEDBACKS
     outage_timeout_s: float = 300.0  # s, longest gap of the network that is waited through
-    cold_start_bytes: int = 1 << 20  # bytes a rank may send until there is a forecast; a tenth of dense at most
+    cold_start_bytes: int = 1 << 20  # bytes a rank may send until there is a forecast; a tenth of dense at most, and
+    # twice as many after each step that was over at once without measuring the link
     piece_bytes: int = 256 << 10  # bytes of one message; longer frames go in pieces
     refresh_steps: int = 10  # steps between two readings of the error curves
     max_drop_steps: int = 100  # steps after which a dropped layer must be sent

@@ -40,6 +40,7 @@ from kimad.verdict import Verdict, flip_bps, kind
 Floats = NDArray[np.float64]
 EARLY_STEPS = 3  # gradients change most at first, and buckets are not final: curves are read in each of these
 LEAST_COLD_START_BYTES = 64 << 10  # of which a step measures a link, however small the model
+QUICK_S = 0.1  # s on the wire, within which a step that measured nothing is one that sent too little
 READY_STEPS = 7  # steps whose median says when a bucket is ready: one sleeping step does not count
 SHARE_STEPS = 7  # steps whose median says what share of the link is this model's
 
@@ -61,9 +62,13 @@ def first_plan(config: Config, layers: Sequence[Layer], world_size: int, exchang
     dense = config.by_name([layer.name for layer in layers]).dense
     if isinstance(config.objective, Fixed):
         return fixed_plan(layers, config.objective, dense=dense)
-    tenth = all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) // 10
-    budget_bytes = min(config.cold_start_bytes, max(LEAST_COLD_START_BYTES, tenth))
+    budget_bytes = min(config.cold_start_bytes, most_cold_start_bytes(layers, world_size))
     return cold_start_plan(layers, budget_bytes, world_size, exchange, dense)
+
+
+def most_cold_start_bytes(layers: Sequence[Layer], world_size: int) -> int:
+    """Bytes of a step before the link is known, at most: a tenth of the dense gradient's."""
+    return max(LEAST_COLD_START_BYTES, all_reduce_bytes(sum(layer.nbytes for layer in layers), world_size) // 10)
 
 
 def curves_due(config: Config, step: int, before: Observation | None = None) -> bool:
@@ -102,6 +107,7 @@ class Planner:
         self._typical_ready_s = np.empty(0)
         self._staleness = Staleness(len(layers), config.max_drop_steps, config.max_owed_factor)
         self._wire_bytes = 0.0  # that each rank sends in the step to come, as planned; 0 before it is
+        self._cold_start_bytes, self._unmeasured = config.cold_start_bytes, False
         self._outages, self._in_outage = Outages(), False
         self._probing = Probing(config.objective, config.probe_after_s, frame_copies(world_size, exchange))
         self._unequal = Unequal(config, world_size, exchange, self._link)
@@ -117,6 +123,7 @@ class Planner:
         if seen.samples is not None and (self._in_outage or not outage):
             self.observe_links(self._unequal.observe(seen.samples, seen.everyone))
         self._in_outage = outage
+        self._unmeasured = seen.samples is not None and not seen.samples.bytes.all() and wire_s.max() < QUICK_S
         self._probing.observe(float(wire_s.max()), self._wire_bytes)
         self._shares.append(seen.everyone.share)
         if not seen.everyone.void:
@@ -166,7 +173,7 @@ class Planner:
         step = current.step + 1
         forecast = self.forecast(now_s)
         if forecast is None or not self._curves.ready:
-            return Decision(replace(current, step=step), {}, None, 0.0)
+            return Decision(replace(self._larger_start(current, forecast), step=step), {}, None, 0.0)
         began_s = time.perf_counter()
         forecast = forecast.times(statistics.median(self._shares))
         if self._maker is None:
@@ -209,6 +216,15 @@ class Planner:
             "error": float(taken.error[0]),
         }
         return Decision(plan, predicted, gap, time.perf_counter() - began_s, why)
+
+    def _larger_start(self, current: Plan, forecast: Forecast | None) -> Plan:
+        """Twice as much as before where that was over at once and measured nothing: or no step ever would."""
+        most = most_cold_start_bytes(self._layers, self._world_size)
+        if forecast is not None or not self._unmeasured or self._cold_start_bytes >= most:
+            return current
+        self._cold_start_bytes *= 2
+        budget_bytes = min(self._cold_start_bytes, most)
+        return cold_start_plan(self._layers, budget_bytes, self._world_size, self._exchange, self._named.dense)
 
     def _planned(self, menu: Menu, maker: MenuMaker, plan: Plan, choices: Sequence[Choice]) -> None:
         """Tell how long layers wait; of two choices the one that leaves more counts, layer by layer."""

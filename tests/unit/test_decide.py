@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -12,9 +12,10 @@ import pytest
 from kimad import Config, ErrorBound, Objective, Overlap, Progress, StepTime
 from kimad.compressors import Option
 from kimad.config import SOLVERS
-from kimad.decide import Decision, Planner
+from kimad.decide import Decision, Planner, first_plan, most_cold_start_bytes
 from kimad.layout import Layer, pack
 from kimad.monitor import FIRST_PIECE_BYTES, MIN_SAMPLE_BYTES, LinkSample, LinkSamples
+from kimad.observation import Observation
 from kimad.plan import BUCKET_HEADER_BYTES, FLOAT32, Plan
 from kimad.solver import Uniform
 from kimad.statistics import OPERATORS, Everyone, Statistics
@@ -252,3 +253,23 @@ def test_why_is_said_once_something_was_decided() -> None:
     assert waiting.step(SLOW, samples=False).why == ""
     assert "sparse" in waiting.step(SLOW).why
     assert run().step(FAST).why.startswith("dense float32, ")
+
+
+@pytest.mark.parametrize("wire_s", [0.005, 0.5])
+def test_a_start_that_is_over_at_once_and_measures_nothing_grows(wire_s: float) -> None:
+    """A budget below what a sample needs would otherwise be the plan for ever."""
+    config = Config(cold_start_bytes=20_000)
+    planner, plan = Planner(config, MODEL.layers, 2), first_plan(config, MODEL.layers, 2)
+    sent = []
+    for step in range(1, 9):
+        one = replace(statistics(), wire_s=wire_s)
+        planner.observe(Observation.of(step, float(step), MODEL.buckets, Everyone.of([one, one]), None))
+        plan = planner.decide(plan, float(step)).plan
+        sent.append(sum(plan.wire_bytes(pack(bucket), 2) for bucket in MODEL.buckets))
+    assert plan.step == 8
+    if wire_s > 0.1:  # a slow link is not given more
+        assert max(sent) <= 20_000
+    else:
+        assert 20_000 < sent[0] <= 40_000
+        assert sent[-1] > 60_000
+        assert sent[-1] <= most_cold_start_bytes(MODEL.layers, 2)
