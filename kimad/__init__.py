@@ -6,7 +6,7 @@ measures the link each step, decides layer by layer how its gradient is sent, an
 """
 
 from kimad.config import Config
-from kimad.errors import AgreementError, AttachError, ConfigError, ExchangeError, KimadError, PeerError
+from kimad.errors import AgreementError, AttachError, ConfigError, ExchangeError, KimadError, PeerError, SyncError
 from kimad.hook import attach, hook
 from kimad.naming import parse_objective
 from kimad.objective import ErrorBound, Fixed, Objective, Off, Overlap, Progress, StepTime
@@ -32,6 +32,7 @@ __all__ = [
     "State",
     "StepRecord",
     "StepTime",
+    "SyncError",
     "attach",
     "hook",
     "parse_objective",

@@ -175,7 +175,10 @@ class Planner:
         if forecast is None or not self._curves.ready:
             return Decision(replace(self._larger_start(current, forecast), step=step), {}, None, 0.0)
         began_s = time.perf_counter()
-        forecast = forecast.times(statistics.median(self._shares))
+        share, objective = statistics.median(self._shares), self._config.objective
+        forecast = forecast.times(share)
+        if share == 1:
+            objective = self._link.turns.objective(id(self), objective)
         if self._maker is None:
             self._maker = MenuMaker(self._buckets, self._world_size, self._exchange, named=self._named)
             number = {layer.name: i for i, layer in enumerate(self._layers)}
@@ -195,7 +198,6 @@ class Planner:
             self._planned(menu, maker, plan, [pair.common, pair.own])
             why = pair.why if self._verdict is not None else ""
             return Decision(plan, pair.predicted, None, time.perf_counter() - began_s, why)
-        objective = self._config.objective
         fine = closer(objective.pick(coarse.points()))
         taken = self._complete(menu, coarse, fine, objective.pick(fine.points()), forecast)
         choice = taken.choices[0]
@@ -208,6 +210,7 @@ class Planner:
         if choice.bound > 0 and np.isfinite(choice.bound):
             gap = (choice.error - choice.bound) / choice.bound
         points = taken.points()
+        self._link.turns.tell(id(self), self._config.objective, float(taken.error[0]), float(points.step_s[0]))
         predicted = {
             "step_s": float(points.step_s[0]),
             "compute_s": points.compute_s,

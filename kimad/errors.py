@@ -19,6 +19,10 @@ class AgreementError(KimadError):
     """Ranks hold different plans or layouts; nothing was sent under them."""
 
 
+class SyncError(KimadError):
+    """An optimizer was about to use gradients that had not been averaged over the ranks."""
+
+
 class ExchangeError(KimadError):
     """Sending, receiving or decoding the gradients of one step failed on this rank."""
 

@@ -7,6 +7,7 @@ the link's rate. So models with the same ranks share, without being told to:
     rates     a sample of any model's step counts for all, and its age for all probes
     traffic   bytes of the others that arrived beside a model's own are part of its sample (`kimad.traffic`)
     steps     a step begins where the latest backward ended, whichever model's it was
+    plans     of models trained by turns, each of which plans for the progress of all (`kimad.joint`)
 
 Each plans on its share of the rate: its own part of all that arrives while its own frames do.
 """
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from kimad.config import Config
 from kimad.forecast import Forecast, make_estimator
+from kimad.joint import Turns
 from kimad.monitor import LinkSamples
 from kimad.plan import MANY
 from kimad.traffic import Traffic
@@ -42,6 +44,7 @@ class SharedLink:
     def __init__(self, config: Config, world_size: int) -> None:
         self.models = 0  # that share it now
         self.traffic = Traffic()
+        self.turns = Turns()
         self.stepped_s = 0.0  # monotonic, when a backward of any of the models ended
         make = partial(make_estimator, config.forecast, config.half_life_s, config.low_quantile)
         self._lock = threading.Lock()

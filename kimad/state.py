@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
-from torch.nn import Embedding, EmbeddingBag
 from torch.nn.parallel import DistributedDataParallel
 
 from kimad import checkpoint
@@ -20,17 +17,17 @@ from kimad.config import Config
 from kimad.counters import known_endpoints
 from kimad.errors import AttachError
 from kimad.group import make_group, ranks_of
-from kimad.internals import GradBucket, holds, used_marks
+from kimad.internals import GradBucket
 from kimad.layout import Layer, Slot, pack
+from kimad.local_gradients import LocalGradients
 from kimad.loop import Loop
+from kimad.model import ONE_MODEL, find_model, layers_of, used_map
 from kimad.momentum import TakenMomentum
 from kimad.record import Sink, StepRecord
 from kimad.shared_link import SharedLink, join, leave
 from kimad.shutdown import close_at_exit, closed
 
 log = logging.getLogger("kimad")
-
-ONE_MODEL = "this State belongs to another model already; make one State a model"
 
 
 @final
@@ -53,6 +50,7 @@ class State:
         self._unused: set[str] = set()  # layers that had no part in this rank's loss
         self._slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
         self._watch: Watch | None = None  # for gradients accumulated without no_sync; on rank 0, which tells
+        self._local: LocalGradients | None = None  # that no exchange averaged
         self._loop: Loop | None = None
         self._link: SharedLink | None = None  # with the process's other models
         self.alone = False  # world size 1
@@ -90,7 +88,7 @@ class State:
         layers = [layer for _, layer in named]
         self.config.by_name([layer.name for layer in layers])  # raises for a pattern that matches none of them
         self._names = {id(parameter): layer for parameter, layer in named}
-        self._used_map = _used_map(model)
+        self._used_map = used_map(model)
         if model.process_group.size() == 1:
             self.alone = True
             log.warning("world size 1: nothing to exchange, gradients stay as they are")
@@ -107,6 +105,7 @@ class State:
             self._give_back()
             raise
         close_at_exit(self)
+        self._local = LocalGradients(model, [(layer.name, parameter) for parameter, layer in named])
         watched = smallest(named)
         if self._loop.rank == 0 and watched is not None:
             self._watch = Watch(watched)
@@ -116,6 +115,8 @@ class State:
     def submit(self, bucket: GradBucket, ready_s: float, done: torch.futures.Future[torch.Tensor]) -> None:
         """Hand over one bucket; `done` is completed with DDP's own buffer, whatever happens."""
         buffer = bucket.buffer()
+        if bucket.is_last() and self._local is not None:
+            self._local.exchanged()
 
         def complete() -> None:
             done.set_result(buffer)
@@ -225,6 +226,8 @@ class State:
         closed(self)
         if self._watch is not None:
             self._watch.close()
+        if self._local is not None:
+            self._local.close()
         if self._loop is not None:
             self._loop.close()
         self._give_back()
@@ -248,43 +251,3 @@ class State:
         self.close()
         if told and self._loop is not None:
             self._loop.board.linger()
-
-
-def layers_of(model: DistributedDataParallel) -> list[tuple[torch.nn.Parameter, Layer]]:
-    """The parameters whose gradients DDP exchanges, with their layers, in the model's order."""
-    named = [
-        (n, p) for n, p in model.module.named_parameters() if p.requires_grad and n not in model.parameters_to_ignore
-    ]
-    sparse = {id(m.weight) for m in model.modules() if isinstance(m, (Embedding, EmbeddingBag)) and m.sparse}
-    kinds = ["sparse" if id(p) in sparse else str(p.dtype).removeprefix("torch.") for _, p in named]
-    return [
-        (p, Layer(name, tuple(p.shape), kind, p.element_size())) for (name, p), kind in zip(named, kinds, strict=True)
-    ]
-
-
-def _used_map(model: DistributedDataParallel) -> Callable[[], torch.Tensor] | None:
-    """DDP's own marks of the parameters that this rank used; it keeps them with find_unused_parameters alone."""
-    if not model.find_unused_parameters or model.static_graph:
-        return None
-    seen = weakref.ref(model)  # a State must not keep its model alive
-
-    def read() -> torch.Tensor:
-        alive = seen()
-        if alive is None:
-            raise AttachError("the model of this State is gone")
-        return used_marks(alive)
-
-    return read
-
-
-def find_model(state: State) -> DistributedDataParallel:
-    """The DDP model whose hook holds this state. Raises AttachError if there is none, or more than one."""
-    models: list[DistributedDataParallel] = [
-        thing for thing in gc.get_objects() if issubclass(type(thing), DistributedDataParallel)
-    ]
-    holding = [model for model in models if holds(model, state)]
-    if not holding:
-        raise AttachError("no DDP model has this State in its communication hook")
-    if len(holding) > 1:
-        raise AttachError(ONE_MODEL)
-    return holding[0]

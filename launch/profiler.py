@@ -26,8 +26,8 @@ from kimad.launch import forward
 from kimad.launch import trial as coding
 from kimad.launch.step_end import FIRST_STEPS, KINDS, STEPS, StepEnd
 from kimad.layout import Slot, pack
+from kimad.model import layers_of
 from kimad.sim.workload import OVERHEADS, Workload
-from kimad.state import layers_of
 
 SETTLING_STEPS = 3  # DDP builds its buckets anew after the first step, with static_graph after the second
 SAMPLES = 1024  # of each layer's gradient

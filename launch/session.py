@@ -25,7 +25,7 @@ from kimad.launch.process import note
 from kimad.launch.rank_report import RankReport
 from kimad.launch.settings import for_model, parse_settings
 from kimad.launch.truth import agree_on_start
-from kimad.state import layers_of
+from kimad.model import layers_of
 
 log = logging.getLogger("kimad")
 

@@ -24,9 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 import kimad
 from kimad.files import replacing
 from kimad.layout import pack
+from kimad.model import layers_of
 from kimad.objective import Fixed
 from kimad.plan import fixed_plan
-from kimad.state import State, layers_of
+from kimad.state import State
 from kimad.tcp import read_own
 
 FIXED = "fixed:int8"
