@@ -32,6 +32,7 @@ RANKS = (2, 4)
 SKIP = 3  # first steps: connections are new, buckets are not final, and Kimad knows nothing yet
 STEPS = 20  # compared, at least
 PERIOD_S = 30.0  # of the sine, which a run of it lasts at least
+PERIODS = 3  # where the link is the limit: of the 20 steps of one, those in the trough, two or three, would be the p95
 PROFILED = 16
 ENOUGH = 1000  # steps for a profile, which ends the script as soon as it has seen what it needs
 LIMIT_S = 900.0
@@ -79,15 +80,15 @@ def compare(cell: Cell, workload: Workload, folder: Path, steps: int) -> list[Ro
     Computing is then the limit, and this machine's speed changes from minute to minute: it is profiled before, between
     and after the two runs.
     """
-    seconds = PERIOD_S if cell.link.startswith("sine") and steps >= STEPS else 0.0
     guess, wire_bytes = simulated_steps(cell, workload, steps)
     mean_bps = parse_link(cell.link).mean_mbps(0.0, PERIOD_S) * 1e6
     on_the_link = float(8 * wire_bytes / mean_bps / guess.mean())
     bound_by_link = on_the_link >= 0.5
+    periods = (PERIODS if bound_by_link else 1) if cell.link.startswith("sine") and steps >= STEPS else 0
     profiles = [workload] if bound_by_link else [profile(cell.ranks, folder)]
     runs: list[Floats] = []
     for _ in range(1 if bound_by_link else 2):
-        runs.append(emulate(cell, folder / "run", steps + SKIP, seconds))
+        runs.append(emulate(cell, folder / "run", steps + SKIP, periods * PERIOD_S))
         if not bound_by_link:
             profiles.append(profile(cell.ranks, folder))
     emulated = np.concatenate(runs)
