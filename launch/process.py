@@ -6,6 +6,9 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -53,7 +56,8 @@ def _run(args: argparse.Namespace, config: Path) -> Ending:
     start.training_script = WORKER
     start.training_script_args = [str(config), args.training_script, *args.training_script_args]
     try:
-        torchrun.run(start)  # type: ignore[no-untyped-call]
+        with _log_folder(args) as start.log_dir:
+            torchrun.run(start)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         return _first_failure(error.failures, read_reports(config.parent))
     except SignalException as error:
@@ -62,6 +66,16 @@ def _run(args: argparse.Namespace, config: Path) -> Ending:
         first_line = (str(error).splitlines() or [""])[0]
         return Ending(1, f"torchrun could not run the workers: {type(error).__name__}: {first_line}")
     return Ending(0)
+
+
+@contextmanager
+def _log_folder(args: argparse.Namespace) -> Iterator[str | None]:
+    """Where torchrun makes its folders: it leaves them there, also when nothing was to be written to them."""
+    if args.log_dir or (args.redirects, args.tee) != ("0", "0"):
+        yield args.log_dir
+    else:
+        with tempfile.TemporaryDirectory(prefix="kimad-torchrun-", ignore_cleanup_errors=True) as folder:
+            yield folder
 
 
 def _first_failure(failures: dict[int, Any], reports: dict[int, RankReport]) -> Ending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import signal
 import subprocess
@@ -145,3 +146,25 @@ def test_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert summary is not None
     assert (summary.steps, summary.wire_bytes, summary.seconds, summary.compressed_steps) == (1, 11, 0.5, 1)
     assert "1 of 1 steps compressed" in summary.line
+
+
+@pytest.mark.parametrize(("body", "fails"), [("train(make(), 1)", False), ("sys.exit(3)", True)])
+def test_nothing_is_left_in_the_folder_for_temporary_files(body: str, fails: bool, tmp_path: Path) -> None:
+    """torchrun makes folders for logs there, and leaves them."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    script = str(write(tmp_path / "script.py", body))
+    call = [sys.executable, "-m", "kimad.launch", "run", "--nproc-per-node", "2", script]
+    found = {**environment(), "TMPDIR": str(temporary)}
+    done = subprocess.run(call, cwd=tmp_path, env=found, capture_output=True, text=True, timeout=55, check=False)
+    assert bool(done.returncode) == fails, done.stderr
+    assert {path.name for path in temporary.iterdir()} <= {f"torchinductor_{getpass.getuser()}"}  # torch's own cache
+
+
+def test_logs_that_were_asked_for_are_kept(tmp_path: Path) -> None:
+    script = write(tmp_path / "script.py", "print('to be kept')")
+    line: list[str | Path] = ["run", "--nproc-per-node", "1", "--log-dir", "logs", "--redirects", "1", script]
+    done = kimad(*line, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = [path.read_text(encoding="utf-8") for path in (tmp_path / "logs").rglob("stdout.log")]
+    assert ["to be kept" in text for text in kept] == [True]
