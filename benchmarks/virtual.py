@@ -20,8 +20,9 @@ from benchmarks.tasks import TASKS, Task
 from kimad.coder import Bucket, Coder, Sending
 from kimad.config import Config
 from kimad.curves import DENSITIES
-from kimad.error_feedback import EF14
+from kimad.error_feedback import make_error_feedback
 from kimad.layout import Layer, Slot, pack
+from kimad.momentum import TakenMomentum
 from kimad.naming import parse_objective
 from kimad.objective import Fixed
 from kimad.plan import Plan, fixed_plan
@@ -70,7 +71,7 @@ class Network:
 class Workers:
     """One model, and as many residuals and streams of batches as there are workers."""
 
-    def __init__(self, task: Task, seed: int, workers: int = WORKERS) -> None:
+    def __init__(self, task: Task, seed: int, workers: int = WORKERS, error_feedback: str = "ef14") -> None:
         torch.manual_seed(seed)
         self.model = task.make()
         self._task = task
@@ -82,7 +83,9 @@ class Workers:
         self.buckets = _in_buckets(self.layers)
         self.slots = [pack(bucket) for bucket in self.buckets]
         self._parameters = [[parameters[layer.name] for layer in bucket] for bucket in self.buckets]
-        self._feedbacks = [EF14() for _ in range(workers)]
+        takes = error_feedback == "dgc"
+        momentum = TakenMomentum(self._optimizer, list(parameters.values())).momentum if takes else 0.0
+        self._feedbacks = [make_error_feedback(error_feedback, momentum) for _ in range(workers)]
         self._coders = [Coder(feedback, workers, i) for i, feedback in enumerate(self._feedbacks)]
         self._step = 0
 
@@ -187,10 +190,11 @@ def site_of(workers: Workers) -> Site:
 
 
 def fixed_losses(
-    task: str, seed: int, option: str, steps: int, enough: float = -np.inf, count: int = WORKERS
-) -> list[float]:
+    task: str, seed: int, option: str, steps: int, enough: float = -np.inf, count: int = WORKERS, *,
+    error_feedback: str = "ef14",
+) -> list[float]:  # fmt: skip
     """Held-out losses after every EVERY steps of a fixed way to send, until one is `enough`."""
-    workers = Workers(TASKS[task], seed, count)
+    workers = Workers(TASKS[task], seed, count, error_feedback)
     plan = _plan_of(option, workers.layers)
     losses: list[float] = []
     for step in range(1, steps + 1):

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -112,6 +112,13 @@ def test_the_connections_that_came_with_the_group_are_its_own() -> None:
         assert counters.read() == Counted(), "closed, and nobody fails"
 
 
+def repeated_by(before: Collection[int]) -> int:
+    """Segments that the connections made since have sent again, as the kernel has it."""
+    made = [one for inode, one in known_endpoints().items() if inode not in before]
+    assert len(made) == 2
+    return sum(one.info().repeated_segments for one in made)
+
+
 @LINUX
 def test_where_they_cannot_be_told_apart_those_count_that_sent() -> None:
     before = known_endpoints()
@@ -119,8 +126,9 @@ def test_where_they_cannot_be_told_apart_those_count_that_sent() -> None:
         counters = Counters(before, peers=1)
         assert not counters.certain
         assert counters.read() == Counted()
+        repeated = repeated_by(before)
         send(near, far, MB)
-        assert counters.read().repeated_segments == 0
+        assert counters.read().repeated_segments == repeated_by(before) - repeated  # a busy machine repeats some
 
 
 @LINUX
