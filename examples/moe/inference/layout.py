@@ -64,7 +64,7 @@ class Manifest:
             if not isinstance(found, Mapping):
                 raise TypeError("no object")
             return cls(ModelConfig(**found["config"]), tuple(int(sum_) for sum_ in found["checksums"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, MoeError) as error:
             raise StoreError(f"the manifest of the experts cannot be read: {error}") from None
 
 
