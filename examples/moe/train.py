@@ -11,8 +11,9 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 import torch
 import torch.distributed as dist
@@ -88,8 +89,8 @@ def evaluate(model: LanguageModel, text: Text) -> float:
     return float(cross_entropy(model(windows[:, :-1]).logits, windows[:, 1:]))
 
 
-def train(options: argparse.Namespace, log: TextIO | None) -> None:
-    """Train to ``--steps``, and write one line a step on rank 0.
+def train(options: argparse.Namespace, report: Callable[[dict[str, float]], None] | None) -> None:
+    """Train to ``--steps``, and report every step's figures, if asked to; only rank 0 should be.
 
     Raises:
         MoeError: an option that cannot be used.
@@ -104,7 +105,7 @@ def train(options: argparse.Namespace, log: TextIO | None) -> None:
     step = 0
     if options.resume:
         found = checkpoint.load(options.resume)
-        if found["config"] != checkpoint.asdict(model.config):
+        if found["config"] != asdict(model.config):
             raise MoeError(f"--resume {options.resume} is of another size: {found['config']}")
         model.load_state_dict(found["model"])
         optimizer.load_state_dict(found["optimizer"])
@@ -128,12 +129,11 @@ def train(options: argparse.Namespace, log: TextIO | None) -> None:
         optimizer.step()
         step_s = time.monotonic() - begin_s
         evaluated = options.evaluate_every > 0 and step % options.evaluate_every == 0
-        if log is not None:
+        if report is not None:
             line = {"step": step, "t_s": time.monotonic() - start_s, "step_s": step_s, "loss": loss.item()}
             line |= {"balance": output.balance.item()}
             line |= {"validation": evaluate(model, text)} if evaluated else {}
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+            report(line)
     if options.check_ranks and not ranks_are_identical(model):
         raise SystemExit(f"rank {rank}: the parameters differ between ranks")
     if options.save and rank == 0:
@@ -159,9 +159,9 @@ def main() -> int:
     log = None
     if options.log_file and dist.get_rank() == 0:
         options.log_file.parent.mkdir(parents=True, exist_ok=True)
-        log = options.log_file.open("w", encoding="utf-8")
+        log = options.log_file.open("w", encoding="utf-8", buffering=1)  # a line at a time
     try:
-        train(options, log)
+        train(options, None if log is None else lambda line: print(json.dumps(line), file=log))
     except MoeError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2

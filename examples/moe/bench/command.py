@@ -1,0 +1,68 @@
+"""All measurements of one trained model, in order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from examples.moe.bench.setting import Setting, Sizes
+from examples.moe.bench.show import DECODING, HITS, PREDICTION, SCHEDULING, grid
+from examples.moe.bench.tables import Progress, decoding, hits, prediction, scheduling
+from examples.moe.text import Text
+
+QUICK = Sizes(batch=2, prompt=4, new=6, seeds=(0,))
+SHARES = (0.05, 0.10, 0.25, 0.50)  # of all experts, in fast memory
+LOADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # experts that the link brings while one layer computes
+COMPARED = (
+    ("lru", "none"), ("global-lru", "none"), ("lfu", "none"), ("static", "none"), ("whole-layer", "none"),
+    ("predictive", "transformer"), ("values", "transformer"), ("budgeted", "transformer"),
+    ("budgeted", "token-table"), ("budgeted", "previous-token"), ("budgeted", "oracle"),
+)  # fmt: skip
+SWEPT = (("lru", "none"), ("predictive", "transformer"), ("budgeted", "transformer"))
+POINT = 0.25  # share at which all policies are compared
+
+
+def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[str, Any]:
+    """Every table as rows. Raises MoeError where the folder holds no trained model."""
+    setting = Setting.load(folder, text, QUICK if quick else Sizes())
+    loads = (1.0,) if quick else LOADS
+    shares = (0.25,) if quick else SHARES
+    report: dict[str, Any] = {
+        "model": asdict(setting.model.config),
+        "costs": asdict(setting.costs),
+        "sizes": asdict(setting.sizes),
+        "expert_bytes": setting.manifest.expert_bytes,
+        "prediction": prediction(setting),
+        "hits": hits(setting, shares, (2,) if quick else (1, 4, 8, 16)),
+        "compared": decoding(setting, POINT, loads, COMPARED, progress),
+    }
+    report["memory"] = [
+        row for share in shares if share != POINT for row in decoding(setting, share, loads, SWEPT, progress)
+    ]
+    report["scheduling"] = scheduling(setting, POINT, loads[-3:], progress)
+    return report
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for people."""
+    c, costs = report["model"], report["costs"]
+    ms = {name: 1e3 * value for name, value in costs.items()}
+    parts = [
+        f"{c['layers']} layers of {c['experts']} experts of {report['expert_bytes']} bytes, top-{c['chosen']}; computing "
+        f"(processor time, one thread): {ms['dense_s']:.2f} ms a layer, {ms['expert_s']:.3f} ms an expert, "
+        f"{ms['predict_s']:.2f} ms a prediction",
+        "Prediction, held-out text\n" + grid(report["prediction"], PREDICTION),
+        "Hits without loading ahead, two batches in turn, held-out text\n" + grid(report["hits"], HITS),
+        "Decoding (oracle: a bound, it knows the paths)\n" + grid(report["compared"], DECODING),
+    ]
+    if report["memory"]:
+        parts.append("Decoding with other sizes of fast memory\n" + grid(report["memory"], DECODING))
+    parts.append("Two batches split anew at every step\n" + grid(report["scheduling"], SCHEDULING))
+    return "\n\n".join(parts)
+
+
+def as_json(report: dict[str, Any]) -> str:
+    """The report for programs."""
+    return json.dumps(report, indent=1) + "\n"
