@@ -54,11 +54,10 @@ class Report:
 
 def slots_for(memory_mb: float, expert_bytes: int, layers: int, all_experts: int) -> int:
     """Experts that fit; no more than there are. Raises MoeError where they are fewer than the layers."""
-    slots = int(memory_mb * MB // expert_bytes)
-    if slots < layers:
-        needed = layers * expert_bytes / MB
-        raise MoeError(f"--memory-mb is {memory_mb:g}, room for {slots} experts; one a layer needs {needed:.2f} or more")
-    return min(slots, all_experts)
+    room = memory_mb * MB / expert_bytes
+    if not room >= layers:  # not a number is refused as well
+        raise MoeError(f"--memory-mb is {memory_mb:g}; one expert a layer needs {layers * expert_bytes / MB:.4g} or more")
+    return int(min(room, all_experts))
 
 
 def generate(

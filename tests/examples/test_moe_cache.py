@@ -150,7 +150,7 @@ def visits(*probable: list[float]) -> tuple[Visit, ...]:
 def load_ahead(cache: Cache, outlook: Outlook) -> list[Key]:
     """Load all that the policy wants, as an idle link would."""
     cache.policy.look(outlook)
-    for key in cache.policy.ahead(cache.resident.keys()):
+    for key in cache.policy.ahead(cache.resident.keys(), {}):
         if cache.place(key, demand=False) is not None:
             cache.complete(key, ahead=True)
     return sorted(cache.resident)
@@ -175,10 +175,10 @@ def test_predictive_never_drops_a_nearer_expert_for_a_later_one() -> None:
     assert cache.place((1, 0), demand=True) is not None, "but a layer that waits is served"
 
 
-def budgeted(load_s: float, likely: float = 0.5) -> list[Key]:
+def budgeted(load_s: float, likely: float = 0.5, begun: dict[Key, float] | None = None) -> list[Key]:
     policy = Budgeted(2, 3, likely)
     policy.look(Outlook(visits([0.9, 0.1, 0.8], [0.7, 0.95, 0.2]), start_s=1.0, visit_s=2.0, load_s=load_s))
-    return list(policy.ahead(()))
+    return list(policy.ahead((), begun or {}))
 
 
 def test_only_what_the_link_can_deliver_in_time_is_loaded_ahead() -> None:
@@ -187,6 +187,7 @@ def test_only_what_the_link_can_deliver_in_time_is_loaded_ahead() -> None:
     assert budgeted(2.0) == [(1, 1)]
     assert budgeted(4.0) == []
     assert budgeted(float("inf")) == [], "nothing is planned on a link that was never measured"
+    assert budgeted(2.0, begun={(0, 2): 0.5}) == [(0, 2), (1, 1)], "what was begun goes on, and costs what is missing"
     assert budgeted(0.1, likely=0.85) == [(0, 0), (1, 1)]
 
 
@@ -221,4 +222,4 @@ def test_whole_layers_require_all_experts_and_load_the_next_one() -> None:
     policy = WholeLayer(16, LAYERS, EXPERTS)
     policy.enter(2)
     assert len(policy.required([(2, 1)])) == EXPERTS
-    assert {key[0] for key in policy.ahead(())} == {0}
+    assert {key[0] for key in policy.ahead((), {})} == {0}

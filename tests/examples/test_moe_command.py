@@ -60,7 +60,7 @@ def test_every_policy_says_the_same(folder: Path, capfdbinary: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--memory-mb", "0.01"], "room for 1 experts; one a layer needs 0.02 or more"),
+        (["--memory-mb", "0.01"], "--memory-mb is 0.01; one expert a layer needs 0.01638 or more"),
         (["--memory-mb", "nan"], "--memory-mb is nan"),
         (["--memory-mb", "1", "--prompt", ""], "the prompt is empty"),
         (["--memory-mb", "1", "--new", "40"], "allowed: 32"),

@@ -59,7 +59,7 @@ class Loader(ABC):
         rate_bps = self.meter.low_bps(self.now_s())
         load_s = float("inf") if rate_bps is None else 8 * self.transfers.expert_bytes / rate_bps
         self.cache.policy.look(Outlook(tuple(visits), start_s, visit_s, load_s))
-        self.transfers.load_ahead(self.cache.policy.ahead(self.cache.resident.keys()))
+        self.transfers.load_ahead(self.cache.policy.ahead(self.cache.resident.keys(), self.transfers.begun))
 
     def take(self, keys: Collection[Key]) -> list[Key]:
         """Pin and return those of `keys` that are resident."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -63,9 +63,9 @@ class Transfers:
         self._ahead = [key for key in keys if not any(key in place for place in there)]
 
     @property
-    def underway(self) -> Collection[Key]:
-        """Experts for which a piece has been moved or is moving, and that are still wanted."""
-        return [job.key for job in self._begun.values() if not job.cancelled]
+    def begun(self) -> dict[Key, float]:
+        """Experts on their way, and what share of each is missing."""
+        return {job.key: 1.0 - job.done_bytes / self.expert_bytes for job in self._begun.values()}
 
     def next(self) -> Job | None:
         """The job whose next piece moves now, or None: there is nothing to do, or no slot to do it in."""

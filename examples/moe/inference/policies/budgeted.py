@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -23,7 +23,7 @@ class Budgeted(Policy):
 
     An expert is evicted for the one with the larger value only, and the loads for the visit that is d visits away are
     admitted while all that was admitted before them and they take at most the computing time until then:
-    Σ load_s ≤ start_s + d · visit_s.
+    Σ load_s ≤ start_s + d · visit_s. What was begun goes on as long as it is likely: its last pieces are soon there.
     """
 
     name = "budgeted"
@@ -71,7 +71,7 @@ class Budgeted(Policy):
             value[visit.layer] = visit.probable * DISCOUNT**number + (1.0 - visit.probable) * later
         self._value = value
 
-    def ahead(self, held: Collection[Key]) -> Sequence[Key]:
+    def ahead(self, held: Collection[Key], begun: Mapping[Key, float]) -> Sequence[Key]:
         outlook = self._outlook
         if not self._loads_ahead or not np.isfinite(outlook.load_s):
             return ()
@@ -81,9 +81,11 @@ class Budgeted(Policy):
             window_s = outlook.start_s + number * outlook.visit_s
             for expert in (-visit.probable).argsort(kind="stable").tolist():
                 key = (visit.layer, int(expert))
-                if visit.probable[expert] < self._likely or spent_s + outlook.load_s > window_s:
+                if visit.probable[expert] < self._likely:
                     break
-                if key not in held and key not in chosen:
-                    chosen.append(key)
-                    spent_s += outlook.load_s
+                load_s = outlook.load_s * begun.get(key, 1.0)
+                if key in held or key in chosen or (key not in begun and spent_s + load_s > window_s):
+                    continue
+                chosen.append(key)
+                spent_s += load_s
         return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from examples.moe.inference.layout import Key
 from examples.moe.inference.outlook import Outlook
@@ -41,6 +41,10 @@ class Policy(ABC):
     def look(self, outlook: Outlook) -> None:  # noqa: B027
         """Take in what is likely to come."""
 
-    def ahead(self, held: Collection[Key]) -> Sequence[Key]:
-        """What to load while the link has nothing more urgent, the first first. Stands until it is asked again."""
+    def ahead(self, held: Collection[Key], begun: Mapping[Key, float]) -> Sequence[Key]:
+        """What to load while the link has nothing more urgent, the first first. Stands until it is asked again.
+
+        held: experts that are resident. begun: those on their way, and what share of each is missing; what is not
+        named again is given up, unless a layer waits for it.
+        """
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 from examples.moe.inference.layout import Key
@@ -56,5 +56,5 @@ class Predictive(Policy):
                     self._order[key] = len(self._order)
                     self._visit[key] = number
 
-    def ahead(self, held: Collection[Key]) -> Sequence[Key]:
+    def ahead(self, held: Collection[Key], begun: Mapping[Key, float]) -> Sequence[Key]:
         return [key for key in self._order if key not in held]

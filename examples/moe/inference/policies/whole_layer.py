@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 from examples.moe.errors import MoeError
@@ -42,6 +42,6 @@ class WholeLayer(Policy):
         if outlook.visits:
             self._now = (outlook.visits[0].layer - 1) % self._layers
 
-    def ahead(self, held: Collection[Key]) -> Sequence[Key]:
+    def ahead(self, held: Collection[Key], begun: Mapping[Key, float]) -> Sequence[Key]:
         following = (self._now + 1) % self._layers
         return [(following, e) for e in range(self._experts) if (following, e) not in held]
