@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -110,6 +111,8 @@ def train(options: argparse.Namespace, report: Callable[[dict[str, float]], None
         model.load_state_dict(found["model"])
         optimizer.load_state_dict(found["optimizer"])
         step = int(found["step"])
+    # It says so once where all were used in the first step; that is the usual case here.
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     # An expert that no token of any rank goes to has no gradient, and DDP must not wait for one.
     ddp = DistributedDataParallel(model, find_unused_parameters=True)
     if options.comm == "bf16":

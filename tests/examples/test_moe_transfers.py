@@ -106,7 +106,10 @@ def test_what_only_waits_holds_no_slot() -> None:
     move(transfers)
     assert len(transfers.cache.loading) == 1
     transfers.demand([(0, 0), (0, 1)])
-    assert move(transfers, 6) == [(0, 0)] * 3 + [(0, 1)] * 3, "the begun load gives its slot up for a demand"
+    assert move(transfers, 3) == [(0, 0)] * 3
+    transfers.cache.pin((0, 0))
+    assert move(transfers, 3) == [(0, 1)] * 3, "the begun load gives its slot up for a demand"
+    assert transfers.cancelled == 1
 
 
 def test_everything_pinned_waits_and_then_finishes() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from examples.moe.errors import MoeError
@@ -122,7 +123,7 @@ class Engine:
             alive = [[rows[i] for i in half] for half in np.split(order, 2)]
         return [self._step(group, np.stack([probable[row] for row in group])) for group in alive if group]
 
-    def _likeliest(self, probable: Floats) -> np.typing.NDArray[np.bool_]:
+    def _likeliest(self, probable: Floats) -> NDArray[np.bool_]:
         """The k most probable experts of each layer as marks. probable: [..., experts]."""
         best = np.argsort(-probable, axis=-1, kind="stable")[..., : self._model.config.chosen]
         marks = np.zeros(probable.shape, np.bool_)
