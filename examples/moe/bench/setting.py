@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from examples.moe.bench.costs import measure
@@ -55,10 +56,11 @@ class Setting:
         every = max(1, (len(text.train) - length - 1) // PROFILE_WINDOWS)
         profile = text.train.unfold(0, length, every)[:PROFILE_WINDOWS].long()
         test = text.held_out(TEST_WINDOWS, length)[:, :-1]
-        return cls(
-            model, manifest, experts, paths, text, collect(model, profile), collect(model, test),
-            measure(model, experts, paths, sizes.batch), sizes,
-        )  # fmt: skip
+        taken = collect(model, test)
+        c, newest = model.config, taken.paths[: 2 * sizes.batch, -1]
+        routes = torch.zeros(len(newest), c.layers, c.experts, dtype=torch.bool).scatter_(-1, newest, True)
+        costs = measure(model, experts, paths, routes.flatten(1).numpy())
+        return cls(model, manifest, experts, paths, text, collect(model, profile), taken, costs, sizes)
 
     @property
     def all_slots(self) -> int:

@@ -32,6 +32,7 @@ class Costs:
     expert_s: float = 0.0  # one expert for one block of rows
     predict_s: float = 0.0  # one call of the predictor
     head_s: float = 0.0  # the logits of one batch
+    schedule_s: dict[str, float] = field(default_factory=dict)  # splitting two batches, by method
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Engine:
         if method != "none" and len(rows) % 2 == 0:
             paths = np.stack([self._likeliest(probable[row]) for row in rows]).reshape(len(rows), -1)
             order = schedule(paths, method)
+            self._loader.spend(self._costs.schedule_s.get(method, 0.0))
             alive = [[rows[i] for i in half] for half in np.split(order, 2)]
         return [self._step(group, np.stack([probable[row] for row in group])) for group in alive if group]
 
