@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ def train(
     words += ["--chosen", str(chosen)] if chosen else []
     one_thread()
     learn(folder, words, predictor_steps or usual["predictor"], progress())
-    click.echo(f"{folder}: trained")
+    click.echo(f"{folder}: trained", err=True)
 
 
 @command.command()
@@ -82,10 +83,27 @@ def bench(folder: Path, text: Path | None, quick: bool, as_json_only: bool) -> N
     from examples.moe.bench.command import as_json, as_text, measure
     from examples.moe.text import Text, read_text
 
+    if importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError("this needs matplotlib: pip install 'kimad[examples]'")
+    from examples.moe.bench.plot import draw
+
     one_thread()
     report = measure(folder, Text(read_text(text)), quick, progress())
     (folder / "bench.json").write_text(as_json(report), encoding="utf-8")
+    draw(report, folder / "speed.png")
     click.echo(as_json(report) if as_json_only else as_text(report), nl=not as_json_only)
+
+
+@command.command()
+@FOLDER
+@TEXT
+@QUICK
+@JSON
+@click.pass_context
+def demo(context: click.Context, folder: Path, text: Path | None, quick: bool, as_json_only: bool) -> None:
+    """Train, then measure."""
+    context.invoke(train, folder=folder, text=text, quick=quick)
+    context.invoke(bench, folder=folder, text=text, quick=quick, as_json_only=as_json_only)
 
 
 @command.command()
