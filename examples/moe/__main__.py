@@ -22,7 +22,7 @@ QUICK_TRAINING = {"model": 3, "predictor": 3}
 QUICK_SIZE = ("--layers", "2", "--width", "32", "--heads", "2", "--hidden", "32", "--experts", "8", "--context", "32")
 FOLDER = click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/moe"),
                       show_default=True, help="of the trained model")  # fmt: skip
-TEXT = click.option("--text", type=click.Path(path_type=Path), help="file or folder of text  [default: Python's library]")
+TEXT = click.option("--text", type=click.Path(path_type=Path), help="file or folder  [default: Python's library]")
 JSON = click.option("--json", "as_json_only", is_flag=True, help="print figures as JSON, and nothing else, on stdout")
 QUICK = click.option("--quick", is_flag=True, help="as little as possible, to see that everything works")
 

@@ -54,9 +54,9 @@ class Report:
 
 def slots_for(memory_mb: float, expert_bytes: int, layers: int, all_experts: int) -> int:
     """Experts that fit; no more than there are. Raises MoeError where they are fewer than the layers."""
-    room = memory_mb * MB / expert_bytes
+    room, needed_mb = memory_mb * MB / expert_bytes, layers * expert_bytes / MB
     if not room >= layers:  # not a number is refused as well
-        raise MoeError(f"--memory-mb is {memory_mb:g}; one expert a layer needs {layers * expert_bytes / MB:.4g} or more")
+        raise MoeError(f"--memory-mb is {memory_mb:g}; one expert a layer needs {needed_mb:.4g} or more")
     return int(min(room, all_experts))
 
 
@@ -99,7 +99,7 @@ def as_text(report: Report) -> str:
     """The report for people."""
     return (
         f"{report.new} bytes in {report.seconds:.2f} s, {report.stall_s:.2f} s of them waiting for experts\n"
-        f"memory for experts {report.slots_bytes / MB:.2f} MB of {report.all_bytes / MB:.2f} MB ({report.slots} slots)\n"
+        f"experts in {report.slots_bytes / MB:.2f} MB of {report.all_bytes / MB:.2f} MB ({report.slots} slots)\n"
         f"needed {report.needed}, hit {report.hits}, missed {report.needed - report.hits}; loaded {report.loaded}: "
         f"{report.moved_bytes / MB:.2f} MB moved, {report.wasted_bytes / MB:.2f} MB wasted\n"
         f"predicted: recall {report.recall:.2f}, precision {report.precision:.2f}"

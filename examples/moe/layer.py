@@ -34,7 +34,7 @@ def choose(logits: Tensor, chosen: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def balance_loss(probabilities: Tensor, experts: Tensor) -> Tensor:
-    """E · Σ_e f_e P_e, with f_e the share of assignments and P_e the mean probability of expert e (arXiv 2101.03961)."""
+    """E · Σ_e f_e P_e, f_e: share of assignments, P_e: mean probability of expert e (arXiv 2101.03961)."""
     count = probabilities.shape[1]
     share = torch.bincount(experts.flatten(), minlength=count).to(probabilities.dtype) / experts.numel()
     return count * (share * probabilities.mean(dim=0)).sum()

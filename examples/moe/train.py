@@ -120,7 +120,7 @@ def train(options: argparse.Namespace, report: Callable[[dict[str, float]], None
     start_s = time.monotonic()
     for step in range(step + 1, options.steps + 1):
         begin_s = time.monotonic()
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)  # a step's data, however it came here
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)  # a step's own data
         windows = text.draw(generator, options.batch, model.config.context)[rank::world_size]
         for group in optimizer.param_groups:
             group["lr"] = options.lr * min(1.0, step / max(1, options.warmup_steps))

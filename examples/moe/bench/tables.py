@@ -102,7 +102,7 @@ def references(setting: Setting) -> list[tuple[list[list[int]], Decoded]]:
 
 def mean_active(setting: Setting, truth: Decoded) -> float:
     """Experts that a batch of the recorded paths needs in a layer."""
-    paths = torch.stack(truth.paths[: setting.sizes.batch]).permute(1, 2, 0, 3).flatten(2)  # [steps, layers, batch · k]
+    paths = torch.stack(truth.paths[: setting.sizes.batch]).permute(1, 2, 0, 3).flatten(2)  # [steps, layers, ·]
     return statistics.mean(len(set(visit.tolist())) for visit in paths.flatten(0, 1))
 
 

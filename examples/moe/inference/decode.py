@@ -36,7 +36,7 @@ def expert_output(flat: Tensor, model: LanguageModel, x: Tensor) -> Tensor:
 
 @final
 class KeyValues:
-    """Keys and values of all sequences: [layers, sequences, heads, context, width of a head]. Never copied, only indexed."""
+    """Keys and values of all sequences: [layers, sequences, heads, context, width of a head]. Indexed, never copied."""
 
     def __init__(self, model: LanguageModel, sequences: int) -> None:
         c = model.config

@@ -224,4 +224,4 @@ def check(prompts: Sequence[Sequence[int]], new: int, context: int) -> None:
         if not prompt:
             raise MoeError("the prompt is empty; at least one byte is needed")
         if len(prompt) + new > context:
-            raise MoeError(f"a prompt of {len(prompt)} bytes and {new} new ones are {len(prompt) + new}; allowed: {context}")
+            raise MoeError(f"a prompt of {len(prompt)} bytes + {new} more are {len(prompt) + new}; allowed: {context}")

@@ -61,7 +61,7 @@ class FileStore(Store):
             needed = self._start + count * pages(self.manifest.expert_bytes)
             size = os.fstat(self._fd).st_size
             if size != needed:
-                raise StoreError(f"experts {path} has {size} bytes; its {count} experts need {needed}: cut short or altered")
+                raise StoreError(f"experts {path} has {size} bytes; {count} experts need {needed}: cut or altered")
         except MoeError:
             os.close(self._fd)
             raise

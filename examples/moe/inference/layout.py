@@ -44,13 +44,13 @@ class Manifest:
         """Place of an expert among all."""
         layer, expert = key
         if not (0 <= layer < self.config.layers and 0 <= expert < self.config.experts):
-            raise MoeError(f"no expert {expert} of layer {layer}; there are {self.config.experts} of {self.config.layers}")
+            raise MoeError(f"no expert {key}; each of {self.config.layers} has {self.config.experts}")
         return layer * self.config.experts + expert
 
     def check(self, key: Key, data: memoryview) -> None:
         """Raises StoreError where the bytes are not the expert's."""
         if zlib.crc32(data) != self.checksums[self.index(key)]:
-            raise StoreError(f"expert {key[1]} of layer {key[0]} is altered: its checksum is not the one it was stored with")
+            raise StoreError(f"expert {key[1]} of layer {key[0]} is altered: its checksum does not fit")
 
     def encode(self) -> bytes:
         """As JSON."""

@@ -37,7 +37,7 @@ def replay(needs: Needs, cache: Cache) -> int:
 
 
 def shuffled(needs: Needs, layers: int, seed: int) -> list[Sequence[Key]]:
-    """The control: every layer's visits in random order, so that what they have in common stays and what time did goes."""
+    """The control: every layer's visits in random order, so what they have in common stays and what time did goes."""
     generator = np.random.default_rng(seed)
     out: list[Sequence[Key]] = list(needs)
     for layer in range(layers):

@@ -23,7 +23,7 @@ class Decoded:
 
 @torch.no_grad()
 def decode_resident(model: LanguageModel, experts: Tensor, prompts: Sequence[Sequence[int]], new: int) -> Decoded:
-    """Greedy decoding of `new` bytes after each prompt. experts: [layers · experts, values], as `layout.pack` makes."""
+    """Greedy decoding of `new` bytes after each prompt. experts: [layers · experts, values], from `layout.pack`."""
     tokens = [list(prompt) for prompt in prompts]
     logits, paths = [], []
     c = model.config

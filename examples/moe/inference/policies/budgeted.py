@@ -23,7 +23,7 @@ class Budgeted(Policy):
 
     An expert is evicted for the one with the larger value only, and the loads for the visit that is d visits away are
     admitted while all that was admitted before them and they take at most the computing time until then:
-    Σ load_s ≤ start_s + d · visit_s. What was begun goes on as long as it is likely: its last pieces are soon there.
+    Σ load_s ≤ start_s + d · visit_s. What was begun goes on as long as it is likely.
     """
 
     name = "budgeted"

@@ -1,4 +1,4 @@
-"""Least recently used over all layers: layers are visited in a circle, so in a small cache it evicts what comes next."""
+"""Least recently used over all layers: layers come in a circle, so a small cache evicts what comes next."""
 
 from __future__ import annotations
 
