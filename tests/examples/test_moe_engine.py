@@ -33,7 +33,7 @@ from examples.moe.model import LanguageModel
 from kimad.trace import parse_link
 
 LAYERS, EXPERTS = 3, 8
-NEW = 10
+NEW = 6
 PROMPTS = [[(7 * row + 13 * i + row * i) % VOCABULARY for i in range(3 + row % 3)] for row in range(12)]
 COSTS = Costs(dense_s=2e-4, expert_s=1e-4, predict_s=1e-4, head_s=1e-4)
 POLICIES: dict[str, Callable[[int], Policy]] = {
