@@ -11,7 +11,6 @@ import hashlib
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -103,22 +102,20 @@ def train(options: argparse.Namespace, report: Callable[[dict[str, float]], None
     torch.manual_seed(options.seed)
     model = LanguageModel(model_config(options))
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    step = 0
+    step = first = 0
     if options.resume:
         found = checkpoint.load(options.resume)
         if found["config"] != asdict(model.config):
             raise MoeError(f"--resume {options.resume} is of another size: {found['config']}")
         model.load_state_dict(found["model"])
         optimizer.load_state_dict(found["optimizer"])
-        step = int(found["step"])
-    # It says so once where all were used in the first step; that is the usual case here.
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+        step = first = int(found["step"])
     # An expert that no token of any rank goes to has no gradient, and DDP must not wait for one.
     ddp = DistributedDataParallel(model, find_unused_parameters=True)
     if options.comm == "bf16":
         ddp.register_comm_hook(dist.group.WORLD, bfloat16_all_reduce)
     start_s = time.monotonic()
-    for step in range(step + 1, options.steps + 1):
+    for step in range(first + 1, options.steps + 1):
         begin_s = time.monotonic()
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)  # a step's own data
         windows = text.draw(generator, options.batch, model.config.context)[rank::world_size]

@@ -64,9 +64,7 @@ class Liar(Predictor):
 @pytest.fixture(scope="module", params=[1, 2], ids=["switch", "top2"])
 def lm(request: pytest.FixtureRequest) -> LM:
     torch.manual_seed(3)
-    config = ModelConfig(
-        layers=LAYERS, width=32, heads=2, hidden=64, experts=EXPERTS, chosen=request.param, context=24
-    )
+    config = ModelConfig(layers=LAYERS, width=32, heads=2, hidden=64, experts=EXPERTS, chosen=request.param, context=24)
     model = LanguageModel(config).eval()
     return model, *pack(model)
 

@@ -1,5 +1,6 @@
 """Stores of experts: what comes out is what went in, or a named error."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,11 +91,10 @@ def test_an_altered_expert_has_another_checksum(tmp_path: Path, packed: tuple[Ma
     for key in itertools.product(range(2), range(3)):
         view = as_bytes(torch.zeros(TINY.expert_values))
         file.read(key, 0, view)
-        try:
+        with contextlib.suppress(StoreError):
             file.manifest.check(key, view)
-        except StoreError as error:
-            assert "is altered" in str(error)
-            altered += 1
+            altered -= 1
+        altered += 1
     file.close()
     assert altered == 1
 

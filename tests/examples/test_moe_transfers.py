@@ -107,7 +107,6 @@ def test_what_only_waits_holds_no_slot() -> None:
     assert len(transfers.cache.loading) == 1
     transfers.demand([(0, 0), (0, 1)])
     assert move(transfers, 3) == [(0, 0)] * 3
-    transfers.cache.pin((0, 0))
     assert move(transfers, 3) == [(0, 1)] * 3, "the begun load gives its slot up for a demand"
     assert transfers.cancelled == 1
 
@@ -116,7 +115,7 @@ def test_everything_pinned_waits_and_then_finishes() -> None:
     transfers = make(1)
     transfers.demand([(0, 0)])
     move(transfers, PIECES)
-    transfers.cache.pin((0, 0))
+    assert transfers.cache.pinned == {(0, 0)}, "from its arrival on, or the next one might evict it"
     transfers.demand([(0, 1)])
     assert transfers.next() is None
     transfers.cache.unpin((0, 0))
@@ -163,6 +162,7 @@ def test_a_wait_for_what_was_never_asked_for_is_an_error_and_no_hang(loader: Loa
 def test_an_expert_that_is_not_pinned_is_not_given_out(loader: Loader) -> None:
     loader.enter(0, [(0, 0)])
     loader.wait([(0, 0)])
+    loader.release((0, 0), used=True)
     with pytest.raises(CacheError, match="not pinned"):
         loader.weights((0, 0))
 
@@ -215,6 +215,7 @@ def test_the_forecast_is_the_rate_of_the_link(packed: tuple[Manifest, torch.Tens
     for i in range(20):
         loader.enter(i % 2, [(i % 2, i % 6)])
         loader.wait([(i % 2, i % 6)])
+        loader.release((i % 2, i % 6), used=True)
     low_bps = loader.meter.low_bps(loader.now_s())
     assert low_bps is not None
     assert 0.8 * 800e6 <= low_bps <= 1.01 * 800e6

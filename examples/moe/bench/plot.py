@@ -13,14 +13,20 @@ SHOWN = {"lru": "C7", "predictive": "C1", "budgeted": "C0"}
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """A PNG: tokens/s above, bytes moved below."""
-    rows = [r for r in report["compared"] + report["memory"] if r["policy"] in SHOWN and r["predictor"] in ("none", "transformer")]
+    rows = [
+        r
+        for r in report["compared"] + report["memory"]
+        if r["policy"] in SHOWN and r["predictor"] in ("none", "transformer")
+    ]
     slots = sorted({row["slots"] for row in rows})
     figure = Figure(figsize=(3.0 * len(slots), 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(slots), squeeze=False, sharex=True, sharey="row")
     for column, count in enumerate(slots):
         for name, color in SHOWN.items():
-            line = sorted((r for r in rows if r["policy"] == name and r["slots"] == count), key=lambda r: r["loads_per_visit"])
+            line = sorted(
+                (r for r in rows if r["policy"] == name and r["slots"] == count), key=lambda r: r["loads_per_visit"]
+            )
             loads = [r["loads_per_visit"] for r in line]
             axes[0, column].plot(loads, [r["tokens_per_s"] for r in line], "o-", color=color, label=name, markersize=3)
             axes[1, column].plot(loads, [r["moved_bytes"] / 1e6 for r in line], "o-", color=color, markersize=3)

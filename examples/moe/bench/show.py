@@ -11,10 +11,14 @@ Column = tuple[str, str, str]  # field, heading, format
 def grid(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str:
     """One line a row, columns aligned; the first column to the left."""
     cells = [[heading for _, heading, _ in columns]]
-    cells += [[format(row[field], form) if row[field] is not None else "-" for field, _, form in columns] for row in rows]
+    cells += [
+        [format(row[field], form) if row[field] is not None else "-" for field, _, form in columns] for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(w) if not i else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if not i else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in cells
     )
 

@@ -155,9 +155,7 @@ def scheduling(setting: Setting, share: float, loads: Sequence[float], progress:
         link = link_for(setting, rate, active)
         base: dict[str, Any] = {}
         for schedule in ("none", "kmeans", "swap"):
-            rows = [
-                run(setting, "budgeted", slots, link, prompts, truth, schedule=schedule) for prompts, truth in told
-            ]
+            rows = [run(setting, "budgeted", slots, link, prompts, truth, schedule=schedule) for prompts, truth in told]
             row = {"loads_per_visit": rate, **mean_row(rows)}
             base = base or row
             row["active_over_none"] = row["active"] / base["active"]

@@ -62,11 +62,8 @@ class Loader(ABC):
         self.transfers.load_ahead(self.cache.policy.ahead(self.cache.resident.keys(), self.transfers.begun))
 
     def take(self, keys: Collection[Key]) -> list[Key]:
-        """Pin and return those of `keys` that are resident."""
-        there = [key for key in keys if key in self.cache.resident]
-        for key in there:
-            self.cache.pin(key)
-        return there
+        """Those of the keys asked for that have come; they were pinned when they did."""
+        return [key for key in keys if key in self.cache.resident]
 
     def weights(self, key: Key) -> Tensor:
         """The flat buffer of a pinned expert."""
@@ -78,7 +75,7 @@ class Loader(ABC):
         """The expert has been computed."""
         self.cache.unpin(key, used)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not all have something to stop
         """Stop moving."""
 
     def _view(self, job: Job, count: int) -> memoryview:

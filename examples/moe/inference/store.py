@@ -25,7 +25,7 @@ class Store(ABC):
             StoreError: they cannot be had.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not all hold something
         """Give back what it holds open."""
 
 

@@ -106,11 +106,12 @@ class Transfers:
         return job.done_bytes >= self.expert_bytes
 
     def arrived(self, job: Job) -> None:
-        """The expert is whole, and what it should be."""
+        """The expert is whole, and what it should be. One that a layer waits for is pinned, or the next might evict it."""
         del self._begun[job.key]
+        self.cache.complete(job.key, ahead=job.ahead)
         if job.key in self._demands:
             self._demands.remove(job.key)
-        self.cache.complete(job.key, ahead=job.ahead)
+            self.cache.pin(job.key)
 
     def _begin(self, key: Key, ahead: bool) -> Job | None:
         slot = self.cache.place(key, demand=not ahead)

@@ -30,9 +30,7 @@ class Belady(Policy):
         index = bisect_right(uses, self._visit)
         return uses[index] if index < len(uses) else float("inf")
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         return max(evictable, key=self._next) if evictable else None

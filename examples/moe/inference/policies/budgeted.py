@@ -38,9 +38,7 @@ class Budgeted(Policy):
         self._used: dict[int, set[int]] = {}
         self._layer = 0
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         if not evictable:

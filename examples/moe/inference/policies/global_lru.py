@@ -19,9 +19,7 @@ class GlobalLru(Policy):
         self._clock = 0
         self._last: dict[Key, int] = {}
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         return min(evictable, key=lambda k: self._last.get(k, 0)) if evictable else None

@@ -17,9 +17,7 @@ class Policy(ABC):
     name: str
 
     @abstractmethod
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         """Which of `evictable` leaves for `key`; FREE for one of the `free` slots; None to wait or to do without.
 
         held: experts that are resident or loading. demand: a layer is waiting for it.

@@ -19,9 +19,7 @@ class Lfu(Policy):
     def __init__(self) -> None:
         self._count: Counter[Key] = Counter()
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         return min(evictable, key=lambda k: self._count[k]) if evictable else None

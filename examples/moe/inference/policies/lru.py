@@ -28,9 +28,7 @@ class LayerLru(Policy):
         self._clock = 0
         self._last: dict[Key, int] = {}
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         layer = key[0]
         if sum(k[0] == layer for k in held) < self._shares[layer]:
             return FREE  # the shares add up to the slots, so one is free

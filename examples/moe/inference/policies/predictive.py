@@ -29,9 +29,7 @@ class Predictive(Policy):
         self._clock = 0
         self._last: dict[Key, int] = {}
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         idle = [k for k in evictable if k not in self._order]

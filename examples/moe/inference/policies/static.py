@@ -20,9 +20,7 @@ class Static(Policy):
         best = sorted(profile, key=lambda key: -profile[key])
         self._kept = frozenset(best[: slots - 1])
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         others = [k for k in evictable if k not in self._kept]

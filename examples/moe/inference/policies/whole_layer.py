@@ -23,9 +23,7 @@ class WholeLayer(Policy):
         self._layers, self._experts = layers, experts
         self._now = 0
 
-    def place(
-        self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool
-    ) -> Key | None:
+    def place(self, key: Key, evictable: Sequence[Key], held: Collection[Key], free: int, demand: bool) -> Key | None:
         if free:
             return FREE
         following = (self._now + 1) % self._layers
