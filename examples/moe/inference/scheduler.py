@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,14 @@ def balanced_kmeans(paths: Paths) -> Order:
 
 
 def swap_search(paths: Paths) -> Order:
-    """From the batches as they are, take the swap of two sequences that saves most, until none saves any."""
+    """The better of two descents, from the batches as they are and from balanced K-means."""
+    return min((descend(paths, start(paths)) for start in (identity, balanced_kmeans)), key=partial(active, paths))
+
+
+def descend(paths: Paths, order: Order) -> Order:
+    """Take the swap of two sequences that saves most experts, until none saves any."""
     half = len(paths) // 2
-    order = identity(paths)
+    order = order.copy()
     members = paths.astype(np.int16)
     for _ in range(MAX_ROUNDS):
         first, second = members[order[:half]], members[order[half:]]

@@ -106,7 +106,7 @@ class Transfers:
         return job.done_bytes >= self.expert_bytes
 
     def arrived(self, job: Job) -> None:
-        """The expert is whole, and what it should be. One that a layer waits for is pinned, or the next might evict it."""
+        """The expert is whole, and what it should be. What a layer waits for is pinned: the next might evict it."""
         del self._begun[job.key]
         self.cache.complete(job.key, ahead=job.ahead)
         if job.key in self._demands:
