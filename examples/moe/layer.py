@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,10 @@ class MixtureOfExperts(nn.Module):
         self.router = nn.Linear(config.width, config.experts, bias=False)
         self.experts = nn.ModuleList(Expert(config) for _ in range(config.experts))
 
+    def expert(self, number: int) -> Expert:
+        """One of the experts."""
+        return cast(Expert, self.experts[number])
+
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
         """x: [N, width]. An expert that gets no token takes no part in the graph, so its gradient stays None."""
         experts, gates, probabilities = choose(self.router(x), self.chosen)
@@ -72,7 +76,7 @@ class MixtureOfExperts(nn.Module):
         counts = torch.bincount(experts.flatten(), minlength=len(self.experts)).tolist()
         tokens = order // self.chosen
         outputs = [
-            expert(x[rows]) for expert, rows in zip(self.experts, tokens.split(counts), strict=True) if len(rows)
+            expert(x[rows]) for expert, rows in zip(self.experts, torch.split(tokens, counts), strict=True) if len(rows)
         ]
         weighted = torch.cat(outputs) * gates.flatten()[order, None]
         y = torch.zeros_like(x).index_add(0, tokens, weighted)

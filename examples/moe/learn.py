@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from examples.moe import train
 from examples.moe.checkpoint import load_model
@@ -28,7 +29,7 @@ def learn(folder: Path, options: Sequence[str], predictor_steps: int, progress: 
         held_out = f", held out {line['validation']:.3f}" if "validation" in line else ""
         progress(f"model: step {line['step']:.0f} of {parsed.steps}, {line['loss']:.3f} nats a byte{held_out}")
 
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         train.train(parsed, report)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,10 @@ class LanguageModel(nn.Module):
             if parameter.dim() == 2 and "norm" not in name:
                 nn.init.normal_(parameter, std=0.02 if "tokens" in name or "positions" in name else
                                 parameter.shape[1] ** -0.5)  # fmt: skip
+
+    def block(self, layer: int) -> Block:
+        """One of the layers."""
+        return cast(Block, self.blocks[layer])
 
     def forward(self, tokens: Tensor) -> Output:
         """tokens: int64 [B, T], T at most the context."""

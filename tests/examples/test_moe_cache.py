@@ -68,7 +68,7 @@ def test_a_shuffled_trace_keeps_every_layers_visits() -> None:
     assert mixed != needs
     assert [visit[0][0] for visit in mixed] == [visit[0][0] for visit in needs]
     for layer in range(LAYERS):
-        assert sorted(v for v in mixed if v[0][0] == layer) == sorted(v for v in needs if v[0][0] == layer)
+        assert sorted(list(v) for v in mixed if v[0][0] == layer) == sorted(v for v in needs if v[0][0] == layer)
 
 
 def test_what_is_left_over_goes_to_the_first_layers() -> None:

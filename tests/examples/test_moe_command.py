@@ -85,7 +85,7 @@ def test_a_damaged_file_of_experts_is_named(folder: Path, tmp_path: Path, capsys
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     whole = (folder / "experts.bin").read_bytes()
     (tmp_path / "experts.bin").write_bytes(whole[:-100])
-    words = ["infer", "--folder", str(tmp_path), "--prompt", "def", "--memory-mb", "1"]
+    words = ["infer", "--folder", str(tmp_path), "--prompt", "def", "--new", "20", "--memory-mb", "1"]
     assert main(words) == 2
     assert "cut or altered" in capsys.readouterr().err
     altered = bytearray(whole)

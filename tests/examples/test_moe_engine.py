@@ -111,7 +111,7 @@ def test_a_product_in_blocks_does_not_depend_on_the_company(rows: int) -> None:
     weight, x = torch.randn(48, 32), torch.randn(64, 32)
     alone = torch.cat([product(row[None], weight) for row in x])
     order = torch.randperm(64)
-    together = torch.cat([product(part, weight) for part in x[order].split(rows)])
+    together = torch.cat([product(part, weight) for part in torch.split(x[order], rows)])
     assert torch.equal(together, alone[order])
 
 

@@ -60,7 +60,7 @@ def test_the_flat_buffer_holds_the_matrices() -> None:
     model = LanguageModel(TINY)
     _, flat = pack(model)
     up, down = matrices(flat[4], TINY)
-    expert = model.blocks[1].moe.experts[1]
+    expert = model.block(1).moe.expert(1)
     assert torch.equal(up, expert.up.weight)
     assert torch.equal(down, expert.down.weight)
 
@@ -119,7 +119,7 @@ def test_a_server_that_does_not_answer_is_named_within_the_timeout() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(StoreError, match=r"did not answer within 0\.2 s"),
     ):
-        TcpStore(*silent.getsockname()[:2], timeout_s=0.2)
+        TcpStore("127.0.0.1", silent.getsockname()[1], timeout_s=0.2)
 
 
 def test_the_server_answers_no_request_for_what_there_is_not(packed: tuple[Manifest, torch.Tensor]) -> None:

@@ -54,10 +54,10 @@ def idle_then_used(rank: int, objective: str) -> tuple[float, float, bool]:
         return float(loss)
 
     layer.router.weight.data[0, 0] = -100.0
-    at_first = layer.experts[0].up.weight.detach().clone()
+    at_first = layer.expert(0).up.weight.detach().clone()
     for number in range(IDLE_STEPS):
         step(number)
-    untouched = torch.equal(at_first, layer.experts[0].up.weight)
+    untouched = torch.equal(at_first, layer.expert(0).up.weight)
     layer.router.weight.data[0, 0] = 100.0
     losses = [step(IDLE_STEPS + number) for number in range(USED_STEPS)]
     assert same_on_all_ranks(layer)

@@ -37,7 +37,7 @@ def measure(model: LanguageModel, experts: Tensor, paths: PathModel, routes: Pat
     c = model.config
     rows, middle = list(range(batch)), c.context // 2
     x = torch.randn(batch, c.width)
-    kv, block = KeyValues(model, batch), model.blocks[0]
+    kv, block = KeyValues(model, batch), model.block(0)
     live = LearnedPaths(paths)
     live.reset(2 * batch)
 

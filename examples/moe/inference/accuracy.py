@@ -40,7 +40,7 @@ def batch_overlap(scores: Tensor, paths: Tensor, batch: int, n: int) -> Overlap:
 
     def union(chosen: Tensor) -> Tensor:
         marks = torch.zeros(*chosen.shape[:-1], experts, dtype=torch.bool).scatter_(-1, chosen, True)
-        return marks[:windows].unflatten(0, (-1, batch)).any(1)
+        return marks[:windows].view(-1, batch, *marks.shape[1:]).any(1)
 
     needed, predicted = union(paths), union(scores.topk(n, dim=-1).indices)
     both = int((needed & predicted).sum())

@@ -25,7 +25,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     """x · weightᵀ for any number of rows, in blocks of ROWS. x: [n, in], weight: [out, in]; returns [n, out]."""
     count = len(x)
     padded = functional.pad(x, (0, 0, 0, -count % ROWS))
-    return torch.cat([functional.linear(block, weight) for block in padded.split(ROWS)])[:count]
+    return torch.cat([functional.linear(block, weight) for block in torch.split(padded, ROWS)])[:count]
 
 
 def expert_output(flat: Tensor, model: LanguageModel, x: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ class Engine:
         if probable is None:
             return Step(rows, tokens, positions, [], [])
         union = union_probability(probable)
-        guessed = self._likeliest(probable).any(0)
+        guessed = np.logical_or.reduce(self._likeliest(probable))
         visits = [Visit(layer, union[layer]) for layer in range(len(union))]
         return Step(rows, tokens, positions, visits, [set(map(int, np.flatnonzero(marks))) for marks in guessed])
 
@@ -148,7 +148,8 @@ class Engine:
         x = embed(model, step.tokens, step.positions)
         loader.look([*step.visits, *later], HEAD_START * self._visit_s, self._visit_s)
         paths = []
-        for layer, block in enumerate(model.blocks):
+        for layer in range(model.config.layers):
+            block = model.block(layer)
             begin_s, stalled_s = loader.now_s(), loader.stall_s
             x = attend(block, layer, x, step.rows, step.positions, self._kv)
             normed, chosen, gates = route(block, x, model.config.chosen)

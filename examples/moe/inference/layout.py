@@ -73,8 +73,8 @@ def pack(model: LanguageModel) -> tuple[Manifest, Tensor]:
     flat = torch.stack(
         [
             torch.cat([expert.up.weight.detach().flatten(), expert.down.weight.detach().flatten()])
-            for block in model.blocks
-            for expert in block.moe.experts
+            for layer in range(model.config.layers)
+            for expert in map(model.block(layer).moe.expert, range(model.config.experts))
         ]
     )
     return Manifest(model.config, tuple(zlib.crc32(as_bytes(row)) for row in flat)), flat

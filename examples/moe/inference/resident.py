@@ -33,7 +33,8 @@ def decode_resident(model: LanguageModel, experts: Tensor, prompts: Sequence[Seq
         for position in range(prompt + new - 1):
             x = embed(model, [sequence[position]], [position])
             path = []
-            for layer, block in enumerate(model.blocks):
+            for layer in range(c.layers):
+                block = model.block(layer)
                 x = attend(block, layer, x, [row], [position], kv)
                 normed, chosen, gates = route(block, x, c.chosen)
                 mixed = torch.zeros_like(x)

@@ -24,5 +24,5 @@ class Trace:
 @torch.no_grad()
 def collect(model: LanguageModel, tokens: Tensor) -> Trace:
     """Run the model over windows, and keep where the bytes went. tokens: int64 [N, T]."""
-    outs = [model(part) for part in tokens.split(AT_ONCE)]
+    outs = [model(part) for part in torch.split(tokens, AT_ONCE)]
     return Trace(tokens, torch.cat([out.paths for out in outs]), torch.cat([out.pregate for out in outs]))

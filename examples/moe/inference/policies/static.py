@@ -24,4 +24,4 @@ class Static(Policy):
         if free:
             return FREE
         others = [k for k in evictable if k not in self._kept]
-        return (others or list(evictable) or [None])[0]
+        return next(iter(others or evictable), None)

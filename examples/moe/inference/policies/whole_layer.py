@@ -28,7 +28,7 @@ class WholeLayer(Policy):
             return FREE
         following = (self._now + 1) % self._layers
         others = [k for k in evictable if k[0] not in (self._now, following)]
-        return (others or (list(evictable) if demand else []) or [None])[0]
+        return next(iter(others or (evictable if demand else ())), None)
 
     def enter(self, layer: int) -> None:
         self._now = layer
