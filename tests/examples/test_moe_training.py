@@ -14,9 +14,10 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 import kimad
+from examples.moe import train
 from examples.moe.config import ModelConfig
 from examples.moe.layer import MixtureOfExperts
-from tests.dist.ranks import Ranks
+from tests.dist.ranks import RankError, Ranks
 from tests.dist.training import same_on_all_ranks
 
 pytestmark = pytest.mark.dist
@@ -79,44 +80,55 @@ def test_an_expert_that_was_idle_for_200_steps_trains_as_under_ddp(ranks: Ranks,
         assert after < 1.25 * plain_after + 0.01 * plain_before
 
 
-def torchrun(*words: str, workers: int = 2) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
-    return subprocess.run(
-        [*command, str(ROOT / "examples/moe/train.py"), *SIZE, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        capture_output=True, text=True, timeout=55, check=False,
-    )  # fmt: skip
+def learn(rank: int, *words: str) -> list[dict[str, float]]:
+    """Train as the script does; the lines of its log."""
+    lines: list[dict[str, float]] = []
+    train.train(train.parse_arguments([*SIZE, "--batch", "4", *words]), lines.append)
+    return lines
 
 
-def log(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    words = ("--batch", "4", "--evaluate-every", "2", "--check-ranks")
-    whole = torchrun("--steps", "4", *words, "--save", str(tmp_path / "whole.pt"), "--log-file", str(tmp_path / "w"))
-    assert whole.returncode == 0, whole.stderr
-    first = torchrun("--steps", "2", *words, "--save", str(tmp_path / "half.pt"))
-    assert first.returncode == 0, first.stderr
-    rest = torchrun(
-        "--steps", "4", *words, "--resume", str(tmp_path / "half.pt"), "--save", str(tmp_path / "rest.pt"),
-        "--log-file", str(tmp_path / "r"),
-    )  # fmt: skip
-    assert rest.returncode == 0, rest.stderr
+def test_a_resumed_run_goes_on_bit_for_bit(ranks: Ranks, tmp_path: Path) -> None:
+    words = ("--evaluate-every", "2", "--check-ranks")
+    lines = ranks.run(learn, "--steps", "4", *words, "--save", str(tmp_path / "whole.pt"))[0]
+    ranks.run(learn, "--steps", "2", *words, "--save", str(tmp_path / "half.pt"))
+    rest = ("--resume", str(tmp_path / "half.pt"), "--save", str(tmp_path / "rest.pt"))
+    later = ranks.run(learn, "--steps", "4", *words, *rest)[0]
     a = torch.load(tmp_path / "whole.pt", weights_only=True)["model"]
     b = torch.load(tmp_path / "rest.pt", weights_only=True)["model"]
     assert all(torch.equal(a[name], b[name]) for name in a)
-    lines, later = log(tmp_path / "w"), log(tmp_path / "r")
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert [line["loss"] for line in later] == [line["loss"] for line in lines[2:]]
     assert [line.get("validation") for line in later] == [line.get("validation") for line in lines[2:]]
     assert ["validation" in line for line in lines] == [False, True, False, True]
 
 
-def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
-    done = torchrun("--steps", "1", "--batch", "3")
+def test_a_checkpoint_of_another_size_is_refused(ranks: Ranks, tmp_path: Path) -> None:
+    ranks.run(learn, "--steps", "1", "--save", str(tmp_path / "model.pt"))
+    with pytest.raises(RankError, match="is of another size"):
+        ranks.run(learn, "--steps", "2", "--experts", "4", "--resume", str(tmp_path / "model.pt"))
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused(ranks: Ranks) -> None:
+    with pytest.raises(RankError, match="--batch is 3; allowed: a multiple of the 2 ranks"):
+        ranks.run(learn, "--steps", "1", "--batch", "3")
+
+
+def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+    return subprocess.run(
+        [*command, str(ROOT / "examples/moe/train.py"), *SIZE, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, timeout=55, check=False,
+    )  # fmt: skip
+
+
+def test_the_script_runs_by_itself(tmp_path: Path) -> None:
+    done = torchrun("--steps", "2", "--batch", "4", "--log-file", str(tmp_path / "log.jsonl"))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    done = torchrun("--steps", "1", "--text", str(tmp_path / "none"))
     assert done.returncode != 0
-    assert "--batch is 3; allowed: a multiple of the 2 ranks" in done.stderr
-    done = torchrun("--steps", "1", "--batch", "4", "--text", str(tmp_path / "none"), workers=1)
+    assert "train.py: text" in done.stderr
     assert "no such file or folder" in done.stderr
-    assert "train.py" not in done.stderr or "Error:" not in done.stderr.split("no such file")[0].splitlines()[-1]
+    assert "exitcode  : 2" in done.stderr
