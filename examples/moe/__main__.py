@@ -17,7 +17,7 @@ from kimad.errors import KimadError
 
 PROGRAM = "python -m examples.moe"
 REPORT_EVERY_S = 10.0  # of progress, where stderr is no terminal
-TRAINING = {"model": 700, "predictor": 500}  # steps
+TRAINING = {"model": 700, "predictor": 1200}  # steps
 QUICK_TRAINING = {"model": 3, "predictor": 3}
 QUICK_SIZE = ("--layers", "2", "--width", "32", "--heads", "2", "--hidden", "32", "--experts", "8", "--context", "32")
 FOLDER = click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/moe"),

@@ -13,8 +13,10 @@ from examples.moe.bench.tables import Progress, decoding, hits, prediction, sche
 from examples.moe.text import Text
 
 QUICK = Sizes(batch=2, prompt=4, new=6, seeds=(0,))
-SHARES = (0.05, 0.10, 0.25, 0.50)  # of all experts, in fast memory
-LOADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # experts that the link brings while one layer computes
+SHARES = (0.10, 0.25, 0.50)  # of all experts, in fast memory
+COMPARED_LOADS = (0.5, 2.0)  # experts that the link brings while one layer computes
+SWEPT_LOADS = (0.25, 1.0, 4.0, 8.0)
+SCHEDULED_LOADS = (1.0, 4.0)
 COMPARED = (
     ("lru", "none"), ("global-lru", "none"), ("lfu", "none"), ("static", "none"), ("whole-layer", "none"),
     ("predictive", "transformer"), ("values", "transformer"), ("budgeted", "transformer"),
@@ -27,8 +29,8 @@ POINT = 0.25  # share at which all policies are compared
 def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[str, Any]:
     """Every table as rows. Raises MoeError where the folder holds no trained model."""
     setting = Setting.load(folder, text, QUICK if quick else Sizes())
-    loads = (1.0,) if quick else LOADS
-    shares = (0.25,) if quick else SHARES
+    shares = (POINT,) if quick else SHARES
+    one = (1.0,)
     report: dict[str, Any] = {
         "model": asdict(setting.model.config),
         "costs": asdict(setting.costs),
@@ -36,12 +38,12 @@ def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[s
         "expert_bytes": setting.manifest.expert_bytes,
         "prediction": prediction(setting),
         "hits": hits(setting, shares, (2,) if quick else (1, 4, 8, 16)),
-        "compared": decoding(setting, POINT, loads, COMPARED, progress),
+        "compared": decoding(setting, POINT, one if quick else COMPARED_LOADS, COMPARED, progress),
+        "scheduling": scheduling(setting, POINT, one if quick else SCHEDULED_LOADS, progress),
+        "swept": [],
     }
-    report["memory"] = [
-        row for share in shares if share != POINT for row in decoding(setting, share, loads, SWEPT, progress)
-    ]
-    report["scheduling"] = scheduling(setting, POINT, loads[-3:], progress)
+    for share in shares:
+        report["swept"] += decoding(setting, share, one if quick else SWEPT_LOADS, SWEPT, progress)
     return report
 
 
@@ -57,8 +59,7 @@ def as_text(report: dict[str, Any]) -> str:
         "Hits without loading ahead, two batches in turn, held-out text\n" + grid(report["hits"], HITS),
         "Decoding (oracle: a bound, it knows the paths)\n" + grid(report["compared"], DECODING),
     ]
-    if report["memory"]:
-        parts.append("Decoding with other sizes of fast memory\n" + grid(report["memory"], DECODING))
+    parts.append("Decoding over sizes of fast memory and rates of the link\n" + grid(report["swept"], DECODING))
     parts.append("Two batches split anew at every step\n" + grid(report["scheduling"], SCHEDULING))
     return "\n\n".join(parts)
 

@@ -13,11 +13,7 @@ SHOWN = {"lru": "C7", "predictive": "C1", "budgeted": "C0"}
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """A PNG: tokens/s above, bytes moved below."""
-    rows = [
-        r
-        for r in report["compared"] + report["memory"]
-        if r["policy"] in SHOWN and r["predictor"] in ("none", "transformer")
-    ]
+    rows = report["swept"]
     slots = sorted({row["slots"] for row in rows})
     figure = Figure(figsize=(3.0 * len(slots), 5.0), layout="constrained")
     FigureCanvasAgg(figure)

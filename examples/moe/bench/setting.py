@@ -28,8 +28,8 @@ class Sizes:
     """How much is decoded."""
 
     batch: int = 8  # sequences of one batch; two are decoded in turn
-    prompt: int = 32  # bytes of held-out text
-    new: int = 48  # bytes after it
+    prompt: int = 16  # bytes of held-out text
+    new: int = 24  # bytes after it
     seeds: tuple[int, ...] = (0, 1, 2)  # each has other prompts
 
 
