@@ -9,7 +9,7 @@ from typing import Any
 
 from examples.moe.bench.setting import Setting, Sizes
 from examples.moe.bench.show import DECODING, HITS, PREDICTION, SCHEDULING, grid
-from examples.moe.bench.tables import Progress, decoding, hits, prediction, scheduling
+from examples.moe.bench.tables import Progress, decoding, held_out_loss, hits, prediction, scheduling
 from examples.moe.text import Text
 
 QUICK = Sizes(batch=2, prompt=4, new=6, seeds=(0,))
@@ -36,6 +36,7 @@ def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[s
         "costs": asdict(setting.costs),
         "sizes": asdict(setting.sizes),
         "expert_bytes": setting.manifest.expert_bytes,
+        "nats_a_byte": held_out_loss(setting),
         "prediction": prediction(setting),
         "hits": hits(setting, shares, (2,) if quick else (1, 4, 8, 16)),
         "compared": decoding(setting, POINT, one if quick else COMPARED_LOADS, COMPARED, progress),
@@ -52,7 +53,8 @@ def as_text(report: dict[str, Any]) -> str:
     c, costs = report["model"], report["costs"]
     ms = {name: 1e3 * value for name, value in costs.items() if isinstance(value, float)}
     parts = [
-        f"{c['layers']} layers of {c['experts']} experts of {report['expert_bytes']} bytes, top-{c['chosen']}; costs "
+        f"{c['layers']} layers of {c['experts']} experts of {report['expert_bytes']} bytes, top-{c['chosen']}; held out {report['nats_a_byte']:.3f} "
+        f"nats a byte; costs "
         f"(processor time, one thread): {ms['dense_s']:.2f} ms a layer, {ms['expert_s']:.3f} ms an expert, "
         f"{ms['predict_s']:.2f} ms a prediction, {1e3 * costs['schedule_s']['swap']:.2f} ms a split by swaps",
         "Prediction, held-out text\n" + grid(report["prediction"], PREDICTION),

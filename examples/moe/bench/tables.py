@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from examples.moe.bench.runs import POLICIES, Row, run
 from examples.moe.bench.setting import Setting
@@ -23,6 +24,13 @@ Table = list[dict[str, Any]]
 Progress = Callable[[str], None]
 TOP = (1, 3)
 DEMAND_ONLY = ("lru", "global-lru", "lfu", "static", "values")
+
+
+@torch.no_grad()
+def held_out_loss(setting: Setting) -> float:
+    """Nats a byte of the model on the held-out windows."""
+    tokens = setting.test.tokens
+    return float(cross_entropy(setting.model(tokens[:, :-1]).logits.flatten(0, 1), tokens[:, 1:].flatten()))
 
 
 def prediction(setting: Setting) -> Table:
