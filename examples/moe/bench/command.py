@@ -53,8 +53,8 @@ def as_text(report: dict[str, Any]) -> str:
     c, costs = report["model"], report["costs"]
     ms = {name: 1e3 * value for name, value in costs.items() if isinstance(value, float)}
     parts = [
-        f"{c['layers']} layers of {c['experts']} experts of {report['expert_bytes']} bytes, top-{c['chosen']}; held out {report['nats_a_byte']:.3f} "
-        f"nats a byte; costs "
+        f"{c['layers']} layers of {c['experts']} experts of {report['expert_bytes']} bytes, top-{c['chosen']}; "
+        f"held out {report['nats_a_byte']:.3f} nats a byte; costs "
         f"(processor time, one thread): {ms['dense_s']:.2f} ms a layer, {ms['expert_s']:.3f} ms an expert, "
         f"{ms['predict_s']:.2f} ms a prediction, {1e3 * costs['schedule_s']['swap']:.2f} ms a split by swaps",
         "Prediction, held-out text\n" + grid(report["prediction"], PREDICTION),
