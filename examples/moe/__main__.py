@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -88,8 +89,11 @@ def bench(folder: Path, text: Path | None, quick: bool, as_json_only: bool) -> N
     from examples.moe.bench.plot import draw
 
     one_thread()
-    report = measure(folder, Text(read_text(text)), quick, progress())
-    (folder / "bench.json").write_text(as_json(report), encoding="utf-8")
+
+    def save(report: dict[str, Any]) -> None:
+        (folder / "bench.json").write_text(as_json(report), encoding="utf-8")
+
+    report = measure(folder, Text(read_text(text)), quick, progress(), save)
     draw(report, folder / "speed.png")
     click.echo(as_json(report) if as_json_only else as_text(report), nl=not as_json_only)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from examples.moe.text import Text
 
 QUICK = Sizes(batch=2, prompt=4, new=6, seeds=(0,))
 SHARES = (0.10, 0.25, 0.50)  # of all experts, in fast memory
-COMPARED_LOADS = (0.5, 2.0)  # experts that the link brings while one layer computes
-SWEPT_LOADS = (0.25, 1.0, 4.0, 8.0)
-SCHEDULED_LOADS = (1.0, 4.0)
+COMPARED_LOADS = (1.0,)  # experts that the link brings while one layer computes
+SWEPT_LOADS = (0.25, 1.0, 4.0)
+SCHEDULED_LOADS = (1.0,)
 COMPARED = (
     ("lru", "none"), ("global-lru", "none"), ("lfu", "none"), ("static", "none"), ("whole-layer", "none"),
     ("predictive", "transformer"), ("values", "transformer"), ("budgeted", "transformer"),
@@ -26,8 +27,14 @@ SWEPT = (("lru", "none"), ("predictive", "transformer"), ("budgeted", "transform
 POINT = 0.25  # share at which all policies are compared
 
 
-def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[str, Any]:
-    """Every table as rows. Raises MoeError where the folder holds no trained model."""
+def measure(
+    folder: Path, text: Text, quick: bool, progress: Progress, save: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Every table as rows; `save` is called with what there is whenever there is more.
+
+    Raises:
+        MoeError: the folder holds no trained model.
+    """
     setting = Setting.load(folder, text, QUICK if quick else Sizes())
     shares = (POINT,) if quick else SHARES
     one = (1.0,)
@@ -39,12 +46,15 @@ def measure(folder: Path, text: Text, quick: bool, progress: Progress) -> dict[s
         "nats_a_byte": held_out_loss(setting),
         "prediction": prediction(setting),
         "hits": hits(setting, shares, (2,) if quick else (1, 4, 8, 16)),
-        "compared": decoding(setting, POINT, one if quick else COMPARED_LOADS, COMPARED, progress),
-        "scheduling": scheduling(setting, POINT, one if quick else SCHEDULED_LOADS, progress),
         "swept": [],
     }
     for share in shares:
         report["swept"] += decoding(setting, share, one if quick else SWEPT_LOADS, SWEPT, progress)
+        save(report)
+    report["scheduling"] = scheduling(setting, POINT, one if quick else SCHEDULED_LOADS, progress)
+    save(report)
+    report["compared"] = decoding(setting, POINT, one if quick else COMPARED_LOADS, COMPARED, progress)
+    save(report)
     return report
 
 

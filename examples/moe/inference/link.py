@@ -12,7 +12,7 @@ from kimad.trace import Link
 
 HALF_LIFE_S = 5.0  # of a sample's weight in the forecast
 LOW_QUANTILE = 0.2  # of the rate, on which prefetching is planned
-SAMPLE_BYTES = 256 << 10  # gathered before they count as one sample: single pieces measure the latency
+SAMPLE_BYTES = 1 << 20  # gathered before they count as one sample: single pieces measure the latency
 
 
 @final
