@@ -8,6 +8,7 @@ import numpy as np
 
 from examples.moe.inference.cache import Cache, CacheError
 from examples.moe.inference.layout import Key
+from examples.moe.inference.outlook import Outlook
 
 Needs = Sequence[Sequence[Key]]  # the experts of each visit to a layer, in order
 
@@ -20,6 +21,7 @@ def replay(needs: Needs, cache: Cache) -> int:
     hits = 0
     for visit in needs:
         cache.policy.enter(visit[0][0])
+        cache.policy.look(Outlook())  # nothing is predicted
         there = [key for key in visit if key in cache.resident]
         hits += len(there)
         for key in there:
