@@ -1,5 +1,7 @@
 """How predictions are counted: by token, and by batch with recall and precision side by side."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -63,5 +65,5 @@ def test_the_union_is_that_of_independent_tokens() -> None:
 
 
 def test_a_grid_is_aligned_and_nothing_is_a_dash() -> None:
-    rows = [{"a": "x", "b": 1.5}, {"a": "long", "b": None}]
+    rows: list[dict[str, Any]] = [{"a": "x", "b": 1.5}, {"a": "long", "b": None}]
     assert grid(rows, [("a", "a", "s"), ("b", "b", ".1f")]).split("\n") == ["a       b", "x     1.5", "long    -"]
