@@ -1,0 +1,1 @@
+"""Policies of the cache, one a file."""
