@@ -1,0 +1,1 @@
+"""VGrow: particles pushed along a divergence's gradient flow, a generator that learns them, and GANs beside it."""
