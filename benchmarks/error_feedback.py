@@ -19,6 +19,7 @@ from kimad.config import ERROR_FEEDBACKS
 DEFAULT = "ef14"
 OPTIONS = ("topk:0.01:log4", "topk:0.05:log4")
 WITH_MOMENTUM = ("resnet", "transformer")  # tasks whose optimizer DGC can take the momentum of
+DIVERGED = 100.0  # times the default's loss, at most, so that a mean over rows says something
 LEAST = 0.95  # of the default's loss, that another kind may have before it should be the default
 
 
@@ -49,7 +50,7 @@ def measure(quick: bool) -> list[Row]:
             ours = [found[task, option, DEFAULT, seed] for seed in seeds]
             theirs = [found[task, option, kind, seed] for seed in seeds]
             each = [b / a for a, b in zip(ours, theirs, strict=True)]
-            over.append(statistics.geometric_mean(each))
+            over.append(min(statistics.geometric_mean(each), DIVERGED))
             said = f"by seed {', '.join(f'{e:.3g}' for e in each)}; loss {statistics.fmean(theirs):.3g}, {DEFAULT} "
             said += f"{statistics.fmean(ours):.3g}, uncompressed {dense[task]:.3g}"
             rows.append(Row(f"{task}, {option}: {kind} / {DEFAULT}, loss", over[-1], "x", LEAST, "higher", said))
