@@ -73,7 +73,7 @@ def test_training_is_the_method_s_own() -> None:
     features = fit_features(dataset)
     found = {}
     for method in (Method("ae"), Method("wwae", 1.0)):
-        model, _ = fit(Settings(method, steps=150), dataset)
+        model, _ = fit(Settings(method, steps=400), dataset)
         found[method.kind] = scores(model, method, features, dataset.test)
     assert found["wwae"].latent_w2_squared < 0.3
     assert found["ae"].latent_w2_squared > 5
