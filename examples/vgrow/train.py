@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Train, and yield a line of the log a round. Raises DataError and DivergenceError."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     settings = settings_of(options, world_size)
-    target = make_target(options.data)
+    target = make_target(options.data, options.seed)
     networks = make_networks(settings, target)
     called = DistributedDataParallel(networks[0]), DistributedDataParallel(networks[1])
     looks = options.evaluate_every > 0 and rank == 0

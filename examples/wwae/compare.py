@@ -68,7 +68,7 @@ def best(trained: Sequence[Trained], kind: str) -> Trained:
 
 
 def reference(dataset: Dataset, latent: int, seed: int) -> float:
-    """Latent W2² that a perfect encoder would be told to have on so many test images: that of samples of the prior."""
+    """Latent W2² of as many samples of the prior as there are test images; exact variances can be nearer."""
     cloud = torch.randn(len(dataset.test), latent, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     return float(standard_w2_squared(cloud.mean(dim=0), torch.cov(cloud.T, correction=0), eps=0.0))

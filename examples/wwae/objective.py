@@ -40,7 +40,9 @@ class Method:
         if self.kind not in KINDS:
             raise ObjectiveError(f"kind {self.kind!r} is not known; allowed: {', '.join(KINDS)}")
         if not 0 <= self.weight < float("inf") or (self.kind == "vae" and self.weight == 0):
-            raise ObjectiveError(f"weight {self.weight:g} is not allowed; it is a finite number above 0")
+            raise ObjectiveError(
+                f"weight {self.weight:g} is not allowed; it is a finite number of 0 or more, and above 0 for a VAE"
+            )
 
     def __str__(self) -> str:
         return self.kind if self.kind == "ae" else f"{self.kind} {self.weight:g}"

@@ -32,7 +32,7 @@ def table(trained: Sequence[Trained], features: Features, floor_w2: float) -> st
     text = [
         f"{'method':<20}{'latent W2²':>11}{'reconstruction':>16}{'FD samples':>12}{'FD reconstr.':>14}{'CPU s':>7}",
         *(_line(one, "*" if one is best(trained, one.method.kind) else "") for one in trained),
-        f"{'as good as can be':<20}{floor_w2:>11.3f}{0:>16.2f}{features.floor:>12.2f}{features.floor:>14.2f}",
+        f"{'sampling alone':<20}{floor_w2:>11.3f}{0:>16.2f}{features.floor:>12.2f}{features.floor:>14.2f}",
         f"{'uniform noise':<20}{'':>11}{'':>16}{features.noise:>12.1f}",
     ]
     accuracy = "" if features.accuracy is None else f", test accuracy {features.accuracy:.3f}"

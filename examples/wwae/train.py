@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     if options.batch < world_size or options.batch % world_size:
         raise ObjectiveError(f"--batch is {options.batch}; it must be a multiple of the {world_size} ranks")
     settings = Settings(method, options.steps, options.batch, options.lr, options.latent, options.seed)
-    dataset = load_dataset(options.data)
+    dataset = load_dataset(options.data, options.seed)
     looks = options.evaluate_every > 0 and rank == 0
     features = fit_features(dataset) if looks else None
     model = make_model(settings, dataset)
