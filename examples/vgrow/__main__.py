@@ -57,10 +57,11 @@ def command(
         everything += results
         if features is not None:
             known[target.name] = features
-        pictures += draw(target, results, out)
         text.append(f"{target.name}, seed {seed}\n{table(target, results, features)}")
     summary = as_json(seed, everything, known)
     (out / "summary.json").write_text(summary, encoding="utf-8")
+    for target in targets:
+        pictures += draw(target, [result for result in everything if result.target == target.name], out)
     if as_json_only:
         click.echo(summary, nl=False)
     else:

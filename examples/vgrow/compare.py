@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import final
 from torch import Tensor
 
 from examples.metrics.features import Features, fit_features
-from examples.vgrow.divergence import DIVERGENCES
+from examples.vgrow.divergence import DIVERGENCES, DivergenceError
 from examples.vgrow.evaluate import image_scores, plane_scores
 from examples.vgrow.gan import KINDS, GanSettings, train_gan
 from examples.vgrow.target import Target
@@ -61,8 +62,13 @@ def rival(
             if time.process_time() - begin_s > budget_s:
                 break
         rows = generated(networks[0], JUDGED)
+        if not bool(rows.isfinite().all()):
+            continue
         result = Result(target.name, f"{kind}, rate {rate:g}", image_scores(target, features, rows), budget_s, rows)
-        found.append((features.distance_to(target.images(rows), target.dataset.validation), result))
+        if all(math.isfinite(value) for value in result.scores.values()):
+            found.append((features.distance_to(target.images(rows), target.dataset.validation), result))
+    if not found:
+        raise DivergenceError(f"{kind} diverged with each of the rates {', '.join(f'{rate:g}' for rate in rates)}")
     return min(found, key=lambda one: one[0])[1]
 
 

@@ -20,15 +20,15 @@ def draw(target: Target, results: Sequence[Result], out: Path) -> list[str]:
         names = []
         for result in results:
             kind = result.method.split(",")[0]
-            names.append(f"{target.name}-{kind}.png")
+            names.append(f"{target.kind}-{kind}.png")
             save_grid(target.images(result.rows[: COLUMNS * ROWS]), out / names[-1], COLUMNS)
         first = results[0]
-        names.append(f"{target.name}-particles.png")
+        names.append(f"{target.kind}-particles.png")
         save_grid(
             target.images(torch.cat([particles[:COLUMNS] for particles in first.trail])), out / names[-1], COLUMNS
         )
         return names
-    name = f"{target.name}-particles.png"
+    name = f"{target.kind}-particles.png"
     _scatter(target, results, out / name)
     return [name]
 

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from examples.data.dataset import Dataset
+from examples.data.dataset import DataError, Dataset
 from examples.data.load import load_dataset
 
 NEAR = 3.0  # standard deviations within which a point belongs to its mode
@@ -30,6 +30,11 @@ class Target:
     dataset: Dataset | None = None  # of images, which are rows from -1 to 1 here
 
     @property
+    def kind(self) -> str:
+        """Its name without the place of its files."""
+        return self.name.partition(":")[0]
+
+    @property
     def bound(self) -> float:
         """Largest magnitude of a coordinate."""
         return 1.0 if self.modes is None else 4.0 * float(self.modes.abs().max())
@@ -49,7 +54,10 @@ def make_target(name: str, seed: int = 0) -> Target:
     if name == "grid25":
         places = torch.arange(-2.0, 3.0)
         return _plane(name, torch.cartesian_prod(places, places), GRID_STD, seed)
-    dataset = load_dataset(name, seed)
+    try:
+        dataset = load_dataset(name, seed)
+    except DataError as error:
+        raise DataError(str(error).replace("allowed: ", "allowed: ring, grid25, ")) from None
     train, test = (2 * part.images.flatten(1) - 1 for part in (dataset.train, dataset.test))
     return Target(name, train, test, dataset=dataset)
 

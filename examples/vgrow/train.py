@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     settings = settings_of(options, world_size)
     target = make_target(options.data, options.seed)
     networks = make_networks(settings, target)
-    called = DistributedDataParallel(networks[0]), DistributedDataParallel(networks[1])
     looks = options.evaluate_every > 0 and rank == 0
     features = fit_features(target.dataset) if looks and target.dataset is not None else None
+    called = DistributedDataParallel(networks[0]), DistributedDataParallel(networks[1])
     begin_s = time.monotonic()
     aside_s = 0.0  # spent on looking
     for number, done in enumerate(vgrow(networks, settings, target, rank, world_size, called), 1):

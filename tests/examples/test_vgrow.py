@@ -21,6 +21,7 @@ from examples.vgrow.gan import KINDS, GanSettings, train_gan
 from examples.vgrow.model import Critic, Generator
 from examples.vgrow.target import make_target
 from examples.vgrow.training import critic_loss, generated, make_networks, settings_for, vgrow
+from tests.examples.test_example_data import write_mnist
 from tests.launch.programs import environment, kimad
 from tests.source import ROOT
 
@@ -167,6 +168,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [row["method"].split(",")[0] for row in rows] == ["vgrow-kl", "vgrow-js", "vgrow-kl", "vgrow-js", *KINDS]
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert {"ring-particles.png", "digits-particles.png", "digits-vgrow-kl.png", "digits-wgan-gp.png"} <= pictures
+
+
+def test_the_command_on_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_mnist(tmp_path)
+    data = f"mnist:{tmp_path}"
+    assert main(["--quick", "--rounds", "1", "--divergence", "kl", "--data", data, "--out", str(tmp_path / "out")]) == 0
+    assert f"{data}, seed 0" in capsys.readouterr().out
+    assert (tmp_path / "out" / "mnist-vgrow-kl.png").is_file()
+    assert main(["--data", "rings"]) == 2
+    assert "allowed: ring, grid25, digits" in capsys.readouterr().err
 
 
 def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
