@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from examples.command import run as run_command
 from examples.quadratic.checks import check_all
 from examples.quadratic.config import QUICK, Config
 from examples.quadratic.experiment import lines, run_all
@@ -105,16 +106,7 @@ def run(config: Config, links: dict[str, PaperSine], out: Path, as_json_only: bo
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code; bad input is 2 and one line on stderr."""
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return 130
-    except click.ClickException as error:
-        message = error.format_message()
-    except KimadError as error:
-        message = str(error)
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
-    return 2
+    return run_command(command, PROGRAM, argv, KimadError)
 
 
 if __name__ == "__main__":

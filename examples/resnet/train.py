@@ -7,7 +7,6 @@ with types, and would refuse their text.)
 """
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -23,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that the script runs from any folder
 
+from examples.ranks import bfloat16_all_reduce, identical
 from examples.resnet.data import Batches, load_digits
 from examples.resnet.model import ResNet18
 
@@ -57,23 +57,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--comm", choices=("none", "bf16"), default="none", help="torch's own compression, or none")
     parser.add_argument("--check-ranks", action="store_true", help="exit with 1 unless all ranks end bit-identical")
     return parser.parse_args()
-
-
-def bfloat16_all_reduce(
-    group: dist.ProcessGroup,
-    bucket: dist.GradBucket,  # type: ignore[name-defined]
-) -> torch.futures.Future[torch.Tensor]:
-    """The arithmetic of torch's ``bf16_compress_hook``, which torch refuses by its name wherever there is no NCCL."""
-    buffer: torch.Tensor = bucket.buffer()
-    compressed = buffer.to(torch.bfloat16).div_(group.size())
-    reduced = dist.all_reduce(compressed, group=group, async_op=True).get_future()
-
-    def decompress(future: torch.futures.Future[list[torch.Tensor]]) -> torch.Tensor:
-        buffer.copy_(future.value()[0])
-        return buffer
-
-    result: torch.futures.Future[torch.Tensor] = reduced.then(decompress)
-    return result
 
 
 def train(options: argparse.Namespace) -> Iterator[list[StepLog]]:
@@ -122,19 +105,8 @@ def train(options: argparse.Namespace) -> Iterator[list[StepLog]]:
             for index, mean_loss in enumerate(mean_losses)
         ]
         step += len(mean_losses)
-    if options.check_ranks and not ranks_are_identical(model):
+    if options.check_ranks and not identical(model):
         raise SystemExit(f"rank {rank}: the parameters differ between ranks")
-
-
-def ranks_are_identical(model: torch.nn.Module) -> bool:
-    """Whether all ranks hold the same parameters, bit for bit, by one 64-bit digest a rank."""
-    digest = hashlib.blake2b(digest_size=8)
-    for parameter in model.parameters():
-        digest.update(parameter.detach().contiguous().numpy().tobytes())
-    own = torch.tensor([int.from_bytes(digest.digest(), "little", signed=True)])
-    every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(every, own)
-    return all(bool(torch.equal(other, own)) for other in every)
 
 
 def write(log: TextIO, lines: list[StepLog]) -> None:

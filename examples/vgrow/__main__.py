@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import torch
 
+from examples.command import run as run_command
 from examples.data.dataset import DataError
 from examples.data.load import NAMES
 from examples.metrics.features import Features
@@ -71,16 +72,7 @@ def command(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code; bad input is 2 and one line on stderr."""
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return 130
-    except click.ClickException as error:
-        message = error.format_message()
-    except (DataError, DivergenceError) as error:
-        message = str(error)
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
-    return 2
+    return run_command(command, PROGRAM, argv, DataError, DivergenceError)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import torch
 
+from examples.command import run as run_command
 from examples.data.dataset import DataError
 from examples.data.load import NAMES, load_dataset
 from examples.metrics.features import fit_features
@@ -67,16 +68,7 @@ def command(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code; bad input is 2 and one line on stderr."""
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return 130
-    except click.ClickException as error:
-        message = error.format_message()
-    except (DataError, ObjectiveError) as error:
-        message = str(error)
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
-    return 2
+    return run_command(command, PROGRAM, argv, DataError, ObjectiveError)
 
 
 if __name__ == "__main__":
